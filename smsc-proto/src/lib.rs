@@ -1,0 +1,5 @@
+//! The words and the wire of the SMS centre.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "grpc")]
+pub mod rpc;

@@ -1,0 +1,1 @@
+//! What lies on this node's disk: the Raft log and vote, and the checkpoints of the machine.
