@@ -4,7 +4,7 @@
 //! of `proto/`, converted at the edge.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -18,14 +18,14 @@ use crate::model;
 #[derive(Clone)]
 pub struct Batch {
     encoded: Bytes,
-    decoded: Option<Arc<model::Batch>>,
+    decoded: Option<Arc<Mutex<Option<model::Batch>>>>,
 }
 
 impl Batch {
     /// Encodes a batch to propose.
     pub fn propose(batch: model::Batch) -> Self {
         let encoded = Bytes::from(batch.encode_to_vec());
-        Self { encoded, decoded: Some(Arc::new(batch)) }
+        Self { encoded, decoded: Some(Arc::new(Mutex::new(Some(batch)))) }
     }
 
     /// A batch as it was read from the log or came from the leader.
@@ -38,14 +38,15 @@ impl Batch {
         &self.encoded
     }
 
-    /// The commands, decoded now unless they came from this node.
+    /// The commands, to be applied: those that this node proposed, or decoded now.
     ///
     /// # Errors
     /// The bytes are no batch: a corrupt log that passed its checksum, or an entry of an incompatible version.
-    pub fn commands(&self) -> Result<Arc<model::Batch>, prost::DecodeError> {
-        match &self.decoded {
-            Some(batch) => Ok(batch.clone()),
-            None => model::Batch::decode(self.encoded.clone()).map(Arc::new),
+    pub fn take_commands(&self) -> Result<model::Batch, prost::DecodeError> {
+        let kept = self.decoded.as_ref().and_then(|slot| slot.lock().expect("never held across a panic").take());
+        match kept {
+            Some(batch) => Ok(batch),
+            None => model::Batch::decode(self.encoded.clone()),
         }
     }
 }
