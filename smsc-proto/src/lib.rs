@@ -1,0 +1,24 @@
+//! SMPP v3.4 and v5.0: the words and the wire. Pure: no sockets, no clock, no tasks.
+//!
+//! What the specification says:
+//! - [`pdu`]: every operation as a struct, [`pdu::Pdu::decode`] and [`pdu::Pdu::encode`]
+//! - [`types`], [`tlv`], [`status`], [`command`]: parameters, optional parameters, results, operations
+//! - [`frame`]: cutting a stream of octets into PDUs
+//!
+//! What is ours:
+//! - [`codec`]: reading and writing parameters by name
+//! - [`error`]: what can be wrong, and the command_status it earns
+
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod command;
+pub mod error;
+pub mod frame;
+pub mod pdu;
+pub mod status;
+pub mod tlv;
+pub mod types;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod arbitrary;
