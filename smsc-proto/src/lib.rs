@@ -1,2 +1,3 @@
+pub mod receipt;
 pub mod text;
 pub mod time;
