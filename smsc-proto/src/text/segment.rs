@@ -429,15 +429,17 @@ mod tests {
             for alphabet in [Alphabet::Gsm7, Alphabet::Latin1, Alphabet::Ucs2] {
                 let Ok(encoded) = alphabet.encode(&text) else { continue };
                 let segments = split(&text, alphabet, reference).unwrap();
+                // Each can be read by itself, so no character was cut, and fits what a network carries.
+                let mut read = String::new();
                 for segment in &segments {
-                    // Each can be read by itself, and fits what a network carries.
-                    prop_assert!(alphabet.decode(segment.body()).is_ok());
+                    read += &alphabet.decode(segment.body()).unwrap();
                     let octets = match alphabet {
                         Alphabet::Gsm7 => gsm7::pack_user_data(segment.header(), segment.body()).unwrap().1,
                         _ => segment.to_user_data(),
                     };
                     prop_assert!(octets.len() <= USER_DATA_OCTETS);
                 }
+                prop_assert_eq!(&read, &text);
                 if segments.len() == 1 {
                     prop_assert_eq!(segments[0].body(), encoded);
                     continue;
