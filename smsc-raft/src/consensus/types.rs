@@ -10,7 +10,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use smsc_proto::rpc::raft::NodeRole;
 
+use super::responder::Callback;
 use crate::model;
+use crate::outcome::Outcomes;
 
 /// The payload of one log entry: an encoded [`model::Batch`], and on the node that proposed it the decoded one beside.
 ///
@@ -93,14 +95,31 @@ impl fmt::Display for Member {
     }
 }
 
-openraft::declare_raft_types!(
-    /// What our Raft is made of.
-    pub TypeConfig:
-        D = Batch,
-        R = crate::outcome::Outcomes,
-        NodeId = u64,
-        Node = Member,
-);
+/// What our Raft is made of.
+#[derive(Debug, Clone, Copy, Default, Eq, PartialEq, Ord, PartialOrd)]
+pub struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Batch;
+    type R = Outcomes;
+    type NodeId = u64;
+    type Node = Member;
+    type Term = u64;
+    type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = openraft::EntryPayload<Batch, u64, Member>;
+    type Entry = openraft::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
+    type Responder<T>
+        = Callback<T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: Send + 'static;
+    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
 
 /// A term's leader and index of an entry.
 pub type LogId = openraft::alias::LogIdOf<TypeConfig>;
