@@ -6,6 +6,7 @@
 
 pub mod consensus;
 pub mod convert;
+pub mod leadership;
 pub mod machine;
 pub mod outcome;
 pub mod storage;
