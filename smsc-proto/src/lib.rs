@@ -22,3 +22,5 @@ pub mod types;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod arbitrary;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
