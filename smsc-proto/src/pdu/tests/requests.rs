@@ -23,7 +23,7 @@ fn text<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a short text")
 }
 
-/// The example of SMPP v3.4 section 3.2.1.
+/// The example of SMPP v3.4 section 3.2.
 #[test]
 fn bind_transmitter_of_the_specification() {
     check(

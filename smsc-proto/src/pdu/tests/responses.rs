@@ -3,8 +3,8 @@
 use super::{check, octets};
 use crate::command::{CommandId, SequenceNumber};
 use crate::pdu::{
-    BindResp, Body, BroadcastSmResp, DataSmResp, EnquireLinkResp, Pdu, QuerySmResp, QuerySmResult,
-    SubmitMultiResp, SubmitMultiResult, SubmitSmResp,
+    BindResp, Body, BroadcastSmResp, DataSmResp, EnquireLinkResp, Pdu, QueryBroadcastSmResp,
+    QuerySmResp, QuerySmResult, SubmitMultiResp, SubmitMultiResult, SubmitSmResp,
 };
 use crate::status::{CommandStatus, RefusalStatus};
 use crate::tlv::{Tag, Tlvs};
@@ -212,6 +212,22 @@ fn broadcast_sm_resp() {
         Body::BroadcastSmResp(BroadcastSmResp {
             message_id: id("b1"),
             tlvs: tlvs("0607 0004 00000109 0606 0002 01'x'"),
+        }),
+    );
+}
+
+#[test]
+fn query_broadcast_sm_resp() {
+    let areas = tlvs("0427 0001 02 0606 0002 00'x' 0608 0001 64 0606 0002 00'y' 0608 0001 FF");
+    assert_eq!(areas.get_all(Tag::BROADCAST_AREA_SUCCESS).count(), 2);
+    check(
+        "0000002E 80000112 00000000 0000000F 'b1' 00
+         0427 0001 02 0606 0002 00'x' 0608 0001 64 0606 0002 00'y' 0608 0001 FF",
+        OK,
+        15,
+        Body::QueryBroadcastSmResp(QueryBroadcastSmResp {
+            message_id: id("b1"),
+            tlvs: areas,
         }),
     );
 }
