@@ -70,3 +70,101 @@ impl Default for Framer {
         Framer::new(COMMAND_LENGTH_MAX_DEFAULT)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::arbitrary::pdus;
+    use crate::command::{CommandId, SequenceNumber};
+    use crate::status::CommandStatus;
+
+    fn header(command_length: u32) -> BytesMut {
+        let mut octets = BytesMut::new();
+        for word in [command_length, 0x15, 0, 9] {
+            octets.extend_from_slice(&u32::to_be_bytes(word));
+        }
+        octets
+    }
+
+    #[test]
+    fn a_length_below_a_header_is_refused_at_once() {
+        for command_length in 0..16_u32 {
+            let mut buf = BytesMut::from(command_length.to_be_bytes().as_slice());
+            let refused = Framer::default().next_frame(&mut buf);
+            assert_eq!(refused, Err(FrameError::TooShort { command_length }));
+            assert_eq!(buf.len(), 4);
+        }
+    }
+
+    #[test]
+    fn a_length_above_the_limit_is_refused_before_anything_is_reserved() {
+        for command_length in [1025, 0x7fff_ffff, u32::MAX] {
+            let mut whole = header(command_length);
+            let mut buf = BytesMut::new();
+            let mut framer = Framer::new(1024);
+            for octet in whole.split_to(15) {
+                buf.extend_from_slice(&[octet]);
+                assert_eq!(framer.next_frame(&mut buf), Ok(None));
+            }
+            buf.extend_from_slice(&whole);
+            let capacity = buf.capacity();
+            let header = Header {
+                command_length,
+                command_id: CommandId::ENQUIRE_LINK,
+                command_status: CommandStatus::ESME_ROK,
+                sequence_number: SequenceNumber(9),
+            };
+            assert_eq!(
+                framer.next_frame(&mut buf),
+                Err(FrameError::TooLong {
+                    header,
+                    limit: 1024
+                })
+            );
+            assert_eq!(buf.capacity(), capacity);
+        }
+    }
+
+    #[test]
+    fn the_limit_itself_is_accepted_and_room_is_made_for_it() {
+        let mut buf = header(1024);
+        let mut framer = Framer::new(1024);
+        assert_eq!(framer.next_frame(&mut buf), Ok(None));
+        assert!(buf.capacity() >= 1024);
+        buf.resize(1024, 0);
+        assert_eq!(
+            framer
+                .next_frame(&mut buf)
+                .map(|frame| frame.map(|f| f.len())),
+            Ok(Some(1024))
+        );
+        assert!(buf.is_empty());
+    }
+
+    proptest! {
+        /// However the network cuts the stream, the same PDUs come out.
+        #[test]
+        fn any_split_gives_the_same_frames(sent in vec(pdus(), 1..5), sizes in vec(1..64_usize, 1..40)) {
+            let mut stream = BytesMut::new();
+            for pdu in &sent {
+                pdu.encode(&mut stream).expect("sampled PDUs fit");
+            }
+            let mut framer = Framer::default();
+            let mut buf = BytesMut::new();
+            let mut received = Vec::new();
+            let mut sizes = sizes.iter().cycle();
+            while !stream.is_empty() {
+                let size = (*sizes.next().expect("a cycle never ends")).min(stream.len());
+                buf.extend_from_slice(&stream.split_to(size));
+                while let Some(frame) = framer.next_frame(&mut buf).expect("lengths in range") {
+                    received.push(crate::pdu::Pdu::decode(frame).expect("whole PDUs"));
+                }
+            }
+            prop_assert!(buf.is_empty());
+            prop_assert_eq!(received, sent);
+        }
+    }
+}

@@ -7,7 +7,7 @@ use crate::types::{
 };
 
 parameters! {
-    /// Submits a cell broadcast (SMPP v5.0 section 4.4.1.1).
+    /// Submits a cell broadcast (SMPP v5.0 section 4.4.1).
     BroadcastSm {
         /// The application; empty for the default.
         service_type: ServiceType,
@@ -33,7 +33,7 @@ parameters! {
 }
 
 impl BroadcastSm {
-    /// TLVs without which a broadcast_sm is refused with ESME_RMISSINGTLV (SMPP v5.0 section 4.4.1.1).
+    /// TLVs without which a broadcast_sm is refused with ESME_RMISSINGTLV (SMPP v5.0 section 4.4.1).
     pub const MANDATORY_TLVS: [Tag; 4] = [
         Tag::BROADCAST_AREA_IDENTIFIER,
         Tag::BROADCAST_CONTENT_TYPE,
@@ -50,7 +50,7 @@ impl BroadcastSm {
 }
 
 answer! {
-    /// Answers broadcast_sm (SMPP v5.0 section 4.4.1.2). Optional parameters: broadcast_error_status,
+    /// Answers broadcast_sm (SMPP v5.0 section 4.4.1). Optional parameters: broadcast_error_status,
     /// broadcast_area_identifier for each area that was refused.
     BroadcastSmResp {
         /// What the broadcast is called from now on.
@@ -59,7 +59,7 @@ answer! {
 }
 
 parameters! {
-    /// Asks for the state of a cell broadcast (SMPP v5.0 section 4.6.1.1).
+    /// Asks for the state of a cell broadcast (SMPP v5.0 section 4.6.1).
     QueryBroadcastSm {
         /// The broadcast.
         message_id: MessageId,
@@ -71,7 +71,7 @@ parameters! {
 }
 
 answer! {
-    /// Answers query_broadcast_sm (SMPP v5.0 section 4.6.1.3) with the TLVs message_state, broadcast_area_identifier
+    /// Answers query_broadcast_sm (SMPP v5.0 section 4.6.1) with the TLVs message_state, broadcast_area_identifier
     /// and broadcast_area_success.
     QueryBroadcastSmResp {
         /// The broadcast.
@@ -80,7 +80,7 @@ answer! {
 }
 
 parameters! {
-    /// Cancels one broadcast, or all of a source (SMPP v5.0 section 4.6.2.1).
+    /// Cancels one broadcast, or all of a source (SMPP v5.0 section 4.6.2).
     CancelBroadcastSm {
         /// The application, when message_id is empty.
         service_type: ServiceType,
@@ -94,7 +94,7 @@ parameters! {
 }
 
 parameters! {
-    /// Answers cancel_broadcast_sm (SMPP v5.0 section 4.6.2.3).
+    /// Answers cancel_broadcast_sm (SMPP v5.0 section 4.6.2).
     CancelBroadcastSmResp {
         /// Optional parameters.
         tlvs: Tlvs,

@@ -251,7 +251,9 @@ impl Pdu {
         }
     }
 
-    /// The answer that refuses a request: its own _resp without body, or a generic_nack if the request has none.
+    /// The answer that refuses a request: its own _resp without body, or a generic_nack if it has none or is not known.
+    ///
+    /// An answer is never refused: for its command_id, too, this is a generic_nack, which the caller does not send.
     pub fn refusal(command_id: CommandId, sequence: SequenceNumber, status: RefusalStatus) -> Pdu {
         let body = command_id
             .response()

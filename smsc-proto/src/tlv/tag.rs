@@ -143,7 +143,7 @@ tags! {
     /// Time between two broadcasts (v5.0).
     BROADCAST_FREQUENCY_INTERVAL broadcast_frequency_interval: BroadcastFrequencyInterval = 0x0605, 3..=3;
     /// Where to broadcast: format and description (v5.0). May come several times.
-    BROADCAST_AREA_IDENTIFIER broadcast_area_identifier: Bytes = 0x0606, 1..=101;
+    BROADCAST_AREA_IDENTIFIER broadcast_area_identifier: Bytes = 0x0606, 1..=255;
     /// Why an area was refused, as a command_status (v5.0). May come several times.
     BROADCAST_ERROR_STATUS broadcast_error_status: u32 = 0x0607, 4..=4;
     /// How much of an area was reached, 0 to 100 per cent, 255 unknown (v5.0). May come several times.

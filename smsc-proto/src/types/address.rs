@@ -168,3 +168,50 @@ impl TryFrom<LongAddress> for Address {
         Address::new(address.ton, address.npi, address.addr.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_does_not_fit_names_its_parameter() {
+        let long = Address::international("123456789012345678901").expect_err("21 digits");
+        assert_eq!(
+            long.to_string(),
+            "addr has 21 octets, at most 20 are allowed"
+        );
+        let nul = "1\0".parse::<Addr>().expect_err("a NUL");
+        assert_eq!(
+            nul.to_string(),
+            "addr contains a NUL at octet 1; a string ends with its first NUL"
+        );
+    }
+
+    #[test]
+    fn a_long_address_becomes_a_short_one_if_it_fits() {
+        let address = Address::international("15551234567").expect("a short number");
+        assert_eq!(
+            Address::try_from(LongAddress::from(address.clone())),
+            Ok(address)
+        );
+        let long = LongAddress::new(Ton::UNKNOWN, Npi::INTERNET, "2001:db8::1234:5678:9abc")
+            .expect("24 octets");
+        assert!(Address::try_from(long).is_err());
+    }
+
+    #[test]
+    fn a_detached_value_has_a_buffer_of_its_own() {
+        let frame = Bytes::from_static(b"...15551234567...");
+        let addr = Addr::new(frame.slice(3..14)).expect("11 digits");
+        let detached = addr.detached();
+        assert_eq!(detached, addr);
+        assert!(!frame.as_ptr_range().contains(&detached.as_bytes().as_ptr()));
+    }
+
+    #[test]
+    fn debug_names_the_numbers() {
+        let address = Address::international("1555").expect("a short number");
+        assert_eq!(format!("{address:?}"), "\"1555\" (INTERNATIONAL, ISDN)");
+        assert_eq!(format!("{:?}", Ton(9)), "Ton(0x09)");
+    }
+}

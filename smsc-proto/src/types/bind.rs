@@ -105,3 +105,37 @@ impl fmt::Display for BindMode {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let password: Password = "secret1".parse().expect("7 octets");
+        assert_eq!(format!("{password:?}"), "(hidden)");
+        assert_eq!(format!("{:?}", Password::default()), "(empty)");
+    }
+
+    #[test]
+    fn versions_know_whether_they_have_tlvs() {
+        assert!(!InterfaceVersion::V3_3.has_tlvs());
+        assert!(!InterfaceVersion(0).has_tlvs());
+        assert!(InterfaceVersion::V3_4.has_tlvs() && InterfaceVersion::V5_0.has_tlvs());
+        assert_eq!(InterfaceVersion::V5_0.to_string(), "5.0");
+    }
+
+    #[test]
+    fn modes_say_what_they_may() {
+        let submit: Vec<BindMode> = BindMode::ALL
+            .into_iter()
+            .filter(|mode| mode.can_submit())
+            .collect();
+        let receive: Vec<BindMode> = BindMode::ALL
+            .into_iter()
+            .filter(|mode| mode.can_receive())
+            .collect();
+        assert_eq!(submit, [BindMode::Transmitter, BindMode::Transceiver]);
+        assert_eq!(receive, [BindMode::Receiver, BindMode::Transceiver]);
+    }
+}

@@ -5,7 +5,8 @@ use std::fmt;
 /// Value of the network_error_code TLV.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkErrorCode {
-    /// Which network the code belongs to: 1 ANSI-136, 2 IS-95, 3 GSM, 4 reserved, 8 message centre (v5.0).
+    /// Which network the code belongs to: 1 ANSI-136, 2 IS-95, 3 GSM; v5.0 adds 4 to 8, of which 8 is the
+    /// message centre itself.
     pub network_type: u8,
     /// The code, as that network numbers it.
     pub error_code: u16,

@@ -1,4 +1,4 @@
-//! Strings that TLVs of v3.4 and v5.0 carry (SMPP v3.4 section 5.3.2.11, v5.0 sections 4.8.4.24 and 4.8.4.57).
+//! Strings that TLVs of v3.4 and v5.0 carry (SMPP v3.4 section 5.3.2.11, v5.0 section 4.8.4).
 
 use crate::types::macros::c_octet_string;
 
