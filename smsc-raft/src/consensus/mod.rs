@@ -1,3 +1,5 @@
 //! Raft: the engine's type configuration, the transport between nodes, leadership.
 
+pub mod network;
+pub mod tls;
 pub mod types;
