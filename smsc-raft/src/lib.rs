@@ -5,6 +5,7 @@
 //! every node applies the log to. The rest of the system comes in through one door, [`store::Store`].
 
 pub mod consensus;
+pub mod convert;
 pub mod outcome;
 pub mod storage;
 
