@@ -1,1 +1,3 @@
 //! What lies on this node's disk: the Raft log and vote, and the checkpoints of the machine.
+
+pub mod log;
