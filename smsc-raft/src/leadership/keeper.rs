@@ -37,7 +37,12 @@ impl Keeper {
         config: KeeperConfig,
         published: watch::Sender<Option<Leadership>>,
     ) -> Self {
-        Self { raft, config, published, lease: None }
+        Self {
+            raft,
+            config,
+            published,
+            lease: None,
+        }
     }
 
     /// Runs until the engine stops.
@@ -62,9 +67,17 @@ impl Keeper {
             let metrics = self.raft.server_metrics();
             let metrics = metrics.borrow_watched();
             let voters = metrics.membership_config.membership().voter_ids().count();
-            (metrics.state == ServerState::Leader, metrics.vote.leader_id.term, voters)
+            (
+                metrics.state == ServerState::Leader,
+                metrics.vote.leader_id.term,
+                voters,
+            )
         };
-        if self.lease.as_ref().is_some_and(|lease| !leads || lease.term() != term) {
+        if self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| !leads || lease.term() != term)
+        {
             self.resign();
         }
         if !leads || !self.config.serves {
@@ -73,7 +86,10 @@ impl Keeper {
         let (applied_term, acked) = {
             let metrics = self.raft.data_metrics();
             let metrics = metrics.borrow_watched();
-            (metrics.last_applied.map(|id| id.leader_id.term), metrics.last_quorum_acked)
+            (
+                metrics.last_applied.map(|id| id.leader_id.term),
+                metrics.last_quorum_acked,
+            )
         };
         // Everything acknowledged by leaders before is applied once an entry of the own term is.
         if applied_term != Some(term) {
@@ -91,7 +107,8 @@ impl Keeper {
             None if deadline > now => {
                 let lease = Lease::new(term);
                 lease.extend(deadline);
-                self.published.send_replace(Some(Leadership::new(lease.clone())));
+                self.published
+                    .send_replace(Some(Leadership::new(lease.clone())));
                 self.lease = Some(lease);
             }
             None => {}

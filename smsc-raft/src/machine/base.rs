@@ -121,12 +121,20 @@ impl MemoryBase {
 
 impl Base for MemoryBase {
     fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
-        Ok(self.tables.get(&table).and_then(|rows| rows.get(key)).cloned())
+        Ok(self
+            .tables
+            .get(&table)
+            .and_then(|rows| rows.get(key))
+            .cloned())
     }
 
     fn range(&self, table: TableId, from: Bound<&[u8]>, limit: usize) -> io::Result<Vec<Row>> {
-        let Some(rows) = self.tables.get(&table) else { return Ok(Vec::new()) };
+        let Some(rows) = self.tables.get(&table) else {
+            return Ok(Vec::new());
+        };
         let rows = rows.range::<[u8], _>((from, Bound::Unbounded)).take(limit);
-        Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(rows
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
     }
 }

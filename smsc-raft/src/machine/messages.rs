@@ -13,7 +13,11 @@ use crate::outcome::Outcome;
 const PURGE_BLOCKS: usize = 256;
 
 impl Machine {
-    pub(super) fn submit(&mut self, submission: Submission, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+    pub(super) fn submit(
+        &mut self,
+        submission: Submission,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<Outcome> {
         if submission.replace_if_present
             && let Some(replaced) = self.find_replaceable(&submission)?
         {
@@ -67,7 +71,13 @@ impl Machine {
                     ..Default::default()
                 };
                 if !key.is_esme() {
-                    self.due.insert_new(DueKey { due_at_ms, queue: key.clone() }, ());
+                    self.due.insert_new(
+                        DueKey {
+                            due_at_ms,
+                            queue: key.clone(),
+                        },
+                        (),
+                    );
                 }
                 self.queues.insert_new(key, queue);
             }
@@ -83,7 +93,10 @@ impl Machine {
         if let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? {
             queue.messages = queue.messages.saturating_sub(1);
             if queue.messages == 0 {
-                self.due.remove(&DueKey { due_at_ms: queue.due_at_ms, queue: key.clone() });
+                self.due.remove(&DueKey {
+                    due_at_ms: queue.due_at_ms,
+                    queue: key.clone(),
+                });
                 self.queues.remove(&key);
             } else {
                 if moves {
@@ -99,13 +112,26 @@ impl Machine {
 
     fn set_due(&mut self, key: &QueueKey, queue: &mut model::Queue, due_at_ms: u64) {
         if !key.is_esme() && queue.due_at_ms != due_at_ms {
-            self.due.remove(&DueKey { due_at_ms: queue.due_at_ms, queue: key.clone() });
-            self.due.put(DueKey { due_at_ms, queue: key.clone() }, ());
+            self.due.remove(&DueKey {
+                due_at_ms: queue.due_at_ms,
+                queue: key.clone(),
+            });
+            self.due.put(
+                DueKey {
+                    due_at_ms,
+                    queue: key.clone(),
+                },
+                (),
+            );
         }
         queue.due_at_ms = due_at_ms;
     }
 
-    pub(super) fn attempt_done(&mut self, command: &model::AttemptDone, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+    pub(super) fn attempt_done(
+        &mut self,
+        command: &model::AttemptDone,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<Outcome> {
         let Some(mut message) = self.messages.get(self.base.as_ref(), &command.id)? else {
             return self.gone(command.id);
         };
@@ -130,7 +156,11 @@ impl Machine {
         Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))))
     }
 
-    pub(super) fn finish(&mut self, command: model::Finish, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+    pub(super) fn finish(
+        &mut self,
+        command: model::Finish,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<Outcome> {
         let Some(message) = self.messages.get(self.base.as_ref(), &command.id)? else {
             return self.gone(command.id);
         };
@@ -141,10 +171,16 @@ impl Machine {
         let state = command.state();
         if self.is_scheduled(&message) {
             self.unschedule(message.due_at_ms, message.id)?;
-            changes.push(Change::Finished { id: message.id, queue: QueueKey::of(submission) });
+            changes.push(Change::Finished {
+                id: message.id,
+                queue: QueueKey::of(submission),
+            });
         } else {
             let queue = self.dequeue(&message, state == MessageState::Delivered)?;
-            changes.push(Change::Finished { id: message.id, queue });
+            changes.push(Change::Finished {
+                id: message.id,
+                queue,
+            });
         }
         self.messages.remove(&command.id);
         if submission.expires_at_ms > 0 {
@@ -173,7 +209,9 @@ impl Machine {
         if submission.kind() != MessageKind::Receipt || state != MessageState::Delivered {
             self.finals.insert(record.clone());
         }
-        Ok(Outcome::Finished { record: Box::new(record) })
+        Ok(Outcome::Finished {
+            record: Box::new(record),
+        })
     }
 
     fn gone(&self, id: u64) -> io::Result<Outcome> {
@@ -183,7 +221,11 @@ impl Machine {
         })
     }
 
-    pub(super) fn replace(&mut self, command: model::Replace, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+    pub(super) fn replace(
+        &mut self,
+        command: model::Replace,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<Outcome> {
         let Some(message) = self.messages.get(self.base.as_ref(), &command.id)? else {
             return self.gone(command.id);
         };
@@ -238,11 +280,18 @@ impl Machine {
             self.expiry.put((submission.expires_at_ms, id), ());
         }
         let due_at_ms = self.stamp_ms.max(submission.scheduled_at_ms);
-        let replaced = Arc::new(Message { due_at_ms, submission: Some(submission), ..(*message).clone() });
+        let replaced = Arc::new(Message {
+            due_at_ms,
+            submission: Some(submission),
+            ..(*message).clone()
+        });
         self.messages.put(id, replaced.clone());
         if due_at_ms > self.stamp_ms {
             self.schedule(due_at_ms, id);
-            changes.push(Change::Finished { id, queue: QueueKey::of(content(&replaced)) });
+            changes.push(Change::Finished {
+                id,
+                queue: QueueKey::of(content(&replaced)),
+            });
         } else {
             self.enqueue(&replaced)?;
             changes.push(Change::Replaced(replaced));
@@ -250,9 +299,15 @@ impl Machine {
         Ok(Outcome::Stored(id))
     }
 
-    pub(super) fn queue_wake(&mut self, command: &model::QueueWake, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+    pub(super) fn queue_wake(
+        &mut self,
+        command: &model::QueueWake,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<Outcome> {
         let key = QueueKey::new(command.kind(), &command.key);
-        let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? else { return Ok(Outcome::NotFound) };
+        let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? else {
+            return Ok(Outcome::NotFound);
+        };
         queue.failures = 0;
         queue.failing_since_ms = 0;
         self.set_due(&key, &mut queue, self.stamp_ms);
@@ -262,13 +317,17 @@ impl Machine {
     }
 
     pub(super) fn purge_finals(&mut self, before_ms: u64) -> io::Result<Outcome> {
-        self.purge_from = self.finals.purge(self.base.as_ref(), self.purge_from, before_ms, PURGE_BLOCKS)?;
+        self.purge_from =
+            self.finals
+                .purge(self.base.as_ref(), self.purge_from, before_ms, PURGE_BLOCKS)?;
         Ok(Outcome::Done)
     }
 
     /// Whether it waits for its scheduled time; those up to the stamp have moved to their queues.
     fn is_scheduled(&self, message: &Message) -> bool {
-        message.attempts == 0 && content(message).scheduled_at_ms == message.due_at_ms && message.due_at_ms > self.stamp_ms
+        message.attempts == 0
+            && content(message).scheduled_at_ms == message.due_at_ms
+            && message.due_at_ms > self.stamp_ms
     }
 
     fn schedule(&mut self, at_ms: u64, id: u64) {
@@ -278,11 +337,17 @@ impl Machine {
 
     fn unschedule(&mut self, at_ms: u64, id: u64) -> io::Result<()> {
         self.scheduled.remove(&(at_ms, id));
-        if at_ms == self.next_scheduled_ms { self.find_next_scheduled() } else { Ok(()) }
+        if at_ms == self.next_scheduled_ms {
+            self.find_next_scheduled()
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn find_next_scheduled(&mut self) -> io::Result<()> {
-        let first = self.scheduled.range(self.base.as_ref(), Bound::Unbounded, 1, |_| true)?;
+        let first = self
+            .scheduled
+            .range(self.base.as_ref(), Bound::Unbounded, 1, |_| true)?;
         self.next_scheduled_ms = first.first().map_or(u64::MAX, |(key, ())| key.0);
         Ok(())
     }
@@ -291,7 +356,11 @@ impl Machine {
     pub(super) fn promote_scheduled(&mut self, changes: &mut Vec<Change>) -> io::Result<()> {
         while self.next_scheduled_ms <= self.stamp_ms {
             let until = self.stamp_ms;
-            let rows = self.scheduled.range(self.base.as_ref(), Bound::Unbounded, 1024, |key| key.0 <= until)?;
+            let rows = self
+                .scheduled
+                .range(self.base.as_ref(), Bound::Unbounded, 1024, |key| {
+                    key.0 <= until
+                })?;
             for (key, ()) in rows {
                 self.scheduled.remove(&key);
                 if let Some(message) = self.messages.get(self.base.as_ref(), &key.1)? {
@@ -307,5 +376,8 @@ impl Machine {
 
 /// The submission inside a stored message.
 pub(super) fn content(message: &Message) -> &Submission {
-    message.submission.as_ref().expect("a message is stored with its submission")
+    message
+        .submission
+        .as_ref()
+        .expect("a message is stored with its submission")
 }
