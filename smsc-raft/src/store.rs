@@ -15,9 +15,7 @@ use tonic::service::Routes;
 
 use crate::consensus::election::{self, ElectionConfig, ReleaseNotes};
 use crate::consensus::machine::StateMachine;
-use crate::consensus::network::{
-    self, PeerHandler, PeerState, PeerWatch, RaftService, Transport, TransportConfig,
-};
+use crate::consensus::network::{self, PeerHandler, PeerState, PeerWatch, RaftService, Transport, TransportConfig};
 use crate::consensus::proposer::{Done, Proposer};
 use crate::consensus::tls::Security;
 use crate::consensus::types::{Member, TypeConfig};
@@ -75,9 +73,7 @@ pub enum StoreError {
     #[error("{0}")]
     Log(#[from] crate::storage::log::LogError),
     /// The address for peers cannot be listened on.
-    #[error(
-        "cannot listen on {address} for peers: {source}; is another process using it? (raft.listen)"
-    )]
+    #[error("cannot listen on {address} for peers: {source}; is another process using it? (raft.listen)")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -155,33 +151,17 @@ impl Store {
             let log = LogStore::open(log_config)?;
             Ok::<_, StoreError>((log, StateMachine::open(dir, cache)?))
         });
-        let (log, machine) = opened
-            .await
-            .map_err(|error| StoreError::Engine(error.to_string()))??;
+        let (log, machine) = opened.await.map_err(|error| StoreError::Engine(error.to_string()))??;
         let monitor = log.monitor();
         let transport_config = TransportConfig::for_heartbeat(config.heartbeat);
-        let transport = Transport::new(
-            config.node_id,
-            config.security.clone(),
-            transport_config.clone(),
-        );
+        let transport = Transport::new(config.node_id, config.security.clone(), transport_config.clone());
         let engine = Arc::new(engine_config(&config)?);
-        let raft = Raft::new(
-            config.node_id,
-            engine,
-            transport.factory(),
-            log,
-            machine.clone(),
-        )
-        .await
-        .map_err(|error| StoreError::Engine(error.to_string()))?;
+        let raft = Raft::new(config.node_id, engine, transport.factory(), log, machine.clone())
+            .await
+            .map_err(|error| StoreError::Engine(error.to_string()))?;
         let (published, leadership) = watch::channel(None);
-        let proposer = Proposer::new(
-            machine.clone(),
-            leadership.clone(),
-            config.overlay_bytes,
-            config.clock_ms.clone(),
-        );
+        let proposer =
+            Proposer::new(machine.clone(), leadership.clone(), config.overlay_bytes, config.clock_ms.clone());
         let inner = Inner {
             node_id: config.node_id,
             raft: raft.clone(),
@@ -199,14 +179,8 @@ impl Store {
             shutdown: watch::Sender::new(false),
             election_max: config.election.1,
         };
-        let store = Self {
-            inner: Arc::new(inner),
-        };
-        let keeper = KeeperConfig {
-            lease: config.lease,
-            tick: config.heartbeat / 3,
-            serves: !config.witness,
-        };
+        let store = Self { inner: Arc::new(inner) };
+        let keeper = KeeperConfig { lease: config.lease, tick: config.heartbeat / 3, serves: !config.witness };
         tokio::spawn(Keeper::new(raft.clone(), keeper, published).run());
         tokio::spawn(proposer.run(raft.clone()));
         tokio::spawn(election::watch(
@@ -242,25 +216,14 @@ impl Store {
             inner.shutdown.subscribe(),
         );
         let routes = extra(network::routes(service, &inner.security));
-        let incoming =
-            network::incoming(inner.listen)
-                .await
-                .map_err(|source| StoreError::Listen {
-                    address: inner.listen,
-                    source,
-                })?;
+        let incoming = network::incoming(inner.listen)
+            .await
+            .map_err(|source| StoreError::Listen { address: inner.listen, source })?;
         let this = self.clone();
         tokio::spawn(async move {
             let inner = &this.inner;
             let shutdown = inner.shutdown.subscribe();
-            let served = network::serve(
-                incoming,
-                routes,
-                &inner.security,
-                &inner.transport_config,
-                shutdown,
-            )
-            .await;
+            let served = network::serve(incoming, routes, &inner.security, &inner.transport_config, shutdown).await;
             if let Err(error) = served {
                 this.fail(format!("serving peers ended: {error}"));
             }
@@ -344,16 +307,11 @@ impl Store {
             leader: metrics.current_leader,
             leads: metrics.state == ServerState::Leader,
             voters: membership.voter_ids().collect(),
-            members: membership
-                .nodes()
-                .map(|(id, member)| (*id, member.clone()))
-                .collect(),
+            members: membership.nodes().map(|(id, member)| (*id, member.clone())).collect(),
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),
             checkpoint_index: inner.machine.checkpoint_index(),
-            replicated: replication
-                .map(|(id, log)| (*id, log.as_ref().map_or(0, |log| log.index)))
-                .collect(),
+            replicated: replication.map(|(id, log)| (*id, log.as_ref().map_or(0, |log| log.index))).collect(),
             initialized: metrics.last_log_index.is_some(),
         }
     }
@@ -398,8 +356,7 @@ impl Store {
         };
         let members = self.view().members;
         let others = members.iter().filter(|(id, _)| **id != self.inner.node_id);
-        let told =
-            others.map(|(id, member)| self.inner.transport.note(*id, member, note.clone(), within));
+        let told = others.map(|(id, member)| self.inner.transport.note(*id, member, note.clone(), within));
         for result in futures::future::join_all(told).await {
             if let Err(error) = result {
                 tracing::debug!(%error, "a peer did not hear of the release token");
@@ -410,19 +367,11 @@ impl Store {
     /// A leader has proven that its address is released: stand for election at once.
     pub async fn leader_released(&self, node_id: u64, term: u64, token: &[u8; 32]) {
         if !self.inner.notes.proves(node_id, term, token) {
-            tracing::warn!(
-                node_id,
-                term,
-                "ignored a release certificate that proves nothing"
-            );
+            tracing::warn!(node_id, term, "ignored a release certificate that proves nothing");
             return;
         }
         match election::stand_released(&self.inner.raft, node_id, term, self.inner.node_id).await {
-            Ok(true) => tracing::info!(
-                node_id,
-                term,
-                "the leader released its address: standing for election"
-            ),
+            Ok(true) => tracing::info!(node_id, term, "the leader released its address: standing for election"),
             Ok(false) => {}
             Err(error) => self.fail(error),
         }
@@ -433,11 +382,7 @@ impl Store {
     /// # Errors
     /// The cluster exists already, or the engine has stopped.
     pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> Result<(), StoreError> {
-        self.inner
-            .raft
-            .initialize(members)
-            .await
-            .map_err(engine_error)
+        self.inner.raft.initialize(members).await.map_err(engine_error)
     }
 
     /// Adds a member: first it is brought up to date, then it votes. On the leader.
@@ -446,17 +391,11 @@ impl Store {
     /// This node does not lead, another change is under way, or the new member cannot be reached.
     pub async fn join(&self, id: u64, member: Member) -> Result<(), StoreError> {
         let raft = &self.inner.raft;
-        raft.add_learner(id, member, true)
-            .await
-            .map_err(engine_error)?;
+        raft.add_learner(id, member, true).await.map_err(engine_error)?;
         let mut voters = self.view().voters;
         voters.push(id);
-        let voters = voters
-            .into_iter()
-            .collect::<std::collections::BTreeSet<_>>();
-        raft.change_membership(voters, false)
-            .await
-            .map_err(engine_error)?;
+        let voters = voters.into_iter().collect::<std::collections::BTreeSet<_>>();
+        raft.change_membership(voters, false).await.map_err(engine_error)?;
         Ok(())
     }
 
@@ -467,11 +406,7 @@ impl Store {
     pub async fn leave(&self, id: u64) -> Result<(), StoreError> {
         let voters = self.view().voters.into_iter().filter(|voter| *voter != id);
         let voters = voters.collect::<std::collections::BTreeSet<_>>();
-        self.inner
-            .raft
-            .change_membership(voters, false)
-            .await
-            .map_err(engine_error)?;
+        self.inner.raft.change_membership(voters, false).await.map_err(engine_error)?;
         Ok(())
     }
 
@@ -485,19 +420,9 @@ impl Store {
         if let Some(leadership) = self.inner.leadership.borrow().as_ref() {
             leadership.lease().end();
         }
-        self.inner
-            .raft
-            .trigger()
-            .transfer_leader(to)
-            .await
-            .map_err(engine_error)?;
+        self.inner.raft.trigger().transfer_leader(to).await.map_err(engine_error)?;
         let wait = self.inner.raft.wait(Some(within));
-        wait.metrics(
-            |metrics| metrics.current_leader == Some(to),
-            "leadership moved",
-        )
-        .await
-        .map_err(engine_error)?;
+        wait.metrics(|metrics| metrics.current_leader == Some(to), "leadership moved").await.map_err(engine_error)?;
         Ok(())
     }
 
@@ -540,12 +465,7 @@ impl Store {
         let mut metrics = self.inner.raft.server_metrics();
         loop {
             let members = metrics.borrow_watched().membership_config.clone();
-            self.inner.peers.set_members(
-                members
-                    .membership()
-                    .nodes()
-                    .map(|(id, member)| (*id, member)),
-            );
+            self.inner.peers.set_members(members.membership().nodes().map(|(id, member)| (*id, member)));
             if metrics.changed().await.is_err() {
                 return;
             }
@@ -577,11 +497,7 @@ impl Store {
         }
     }
 
-    fn start_checkpointer(
-        &self,
-        interval: Duration,
-        overlay_bytes: usize,
-    ) -> Result<(), StoreError> {
+    fn start_checkpointer(&self, interval: Duration, overlay_bytes: usize) -> Result<(), StoreError> {
         let store = self.clone();
         let runtime = tokio::runtime::Handle::current();
         let body = move || {
@@ -604,9 +520,7 @@ impl Store {
                 }
             }
         };
-        std::thread::Builder::new()
-            .name("smsc-checkpoint".to_owned())
-            .spawn(body)?;
+        std::thread::Builder::new().name("smsc-checkpoint".to_owned()).spawn(body)?;
         Ok(())
     }
 }
@@ -630,9 +544,7 @@ fn engine_config(config: &StoreConfig) -> Result<Config, StoreError> {
         install_snapshot_timeout: 600_000,
         ..Default::default()
     };
-    engine
-        .validate()
-        .map_err(|error| StoreError::Engine(error.to_string()))
+    engine.validate().map_err(|error| StoreError::Engine(error.to_string()))
 }
 
 fn engine_error(error: impl std::fmt::Display) -> StoreError {

@@ -54,9 +54,7 @@ impl ReleaseNotes {
     /// Whether the token is the one that this leader of this term spoke of.
     pub fn proves(&self, node_id: u64, term: u64, token: &[u8; 32]) -> bool {
         let known = self.known.lock().expect("never held across a panic");
-        known
-            .get(&node_id)
-            .is_some_and(|(at, hash)| *at == term && *hash == release_token_hash(token))
+        known.get(&node_id).is_some_and(|(at, hash)| *at == term && *hash == release_token_hash(token))
     }
 }
 
@@ -65,12 +63,7 @@ impl ReleaseNotes {
 ///
 /// # Errors
 /// The engine has stopped.
-pub(crate) async fn stand_released(
-    raft: &Engine,
-    node_id: u64,
-    term: u64,
-    own_id: u64,
-) -> Result<bool, String> {
+pub(crate) async fn stand_released(raft: &Engine, node_id: u64, term: u64, own_id: u64) -> Result<bool, String> {
     let (vote, last_log) = {
         let server = raft.server_metrics();
         let vote = server.borrow_watched().vote;
@@ -99,21 +92,14 @@ pub(crate) async fn watch(raft: Engine, config: ElectionConfig) {
     let mut last_stood = tokio::time::Instant::now();
     loop {
         tick.tick().await;
-        let Ok(heard) = raft
-            .with_raft_state(|state| state.vote_last_modified().map(|at| at.elapsed()))
-            .await
-        else {
+        let Ok(heard) = raft.with_raft_state(|state| state.vote_last_modified().map(|at| at.elapsed())).await else {
             return;
         };
         let Some(heard) = heard else { continue };
         let (state, voter) = {
             let metrics = raft.server_metrics();
             let metrics = metrics.borrow_watched();
-            let voter = metrics
-                .membership_config
-                .membership()
-                .voter_ids()
-                .any(|id| id == metrics.id);
+            let voter = metrics.membership_config.membership().voter_ids().any(|id| id == metrics.id);
             (metrics.state, voter)
         };
         if !voter || state == ServerState::Leader {
@@ -127,10 +113,7 @@ pub(crate) async fn watch(raft: Engine, config: ElectionConfig) {
             continue;
         }
         // One try per silence and lease; the engine's own timer repeats.
-        if heard > config.lease
-            && last_stood.elapsed() > config.lease
-            && state == ServerState::Follower
-        {
+        if heard > config.lease && last_stood.elapsed() > config.lease && state == ServerState::Follower {
             last_stood = tokio::time::Instant::now();
             if raft.trigger().elect(true).await.is_err() {
                 return;

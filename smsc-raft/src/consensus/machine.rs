@@ -69,32 +69,22 @@ impl StateMachine {
             checkpoint_took_us: AtomicU64::new(0),
             installing: AtomicBool::new(false),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The machine, for reading. Hold it briefly: entries wait to be applied.
     pub fn lock(&self) -> MutexGuard<'_, Machine> {
-        self.shared
-            .machine
-            .lock()
-            .expect("a panic while applying ends the process")
+        self.shared.machine.lock().expect("a panic while applying ends the process")
     }
 
     /// Sends what is applied from now on to `sink`; the one before gets no more.
     pub fn listen(&self, sink: Option<UnboundedSender<Vec<Change>>>) {
-        *self
-            .shared
-            .changes
-            .lock()
-            .expect("never held across a panic") = sink;
+        *self.shared.changes.lock().expect("never held across a panic") = sink;
     }
 
     /// Bytes of memory in the overlay and in the checkpoint being written, roughly.
     pub fn overlay_bytes(&self) -> usize {
-        self.shared.overlay_bytes.load(Ordering::Relaxed)
-            + self.shared.frozen_bytes.load(Ordering::Relaxed)
+        self.shared.overlay_bytes.load(Ordering::Relaxed) + self.shared.frozen_bytes.load(Ordering::Relaxed)
     }
 
     /// The last entry that the checkpoint on disk holds.
@@ -124,10 +114,7 @@ impl StateMachine {
     /// The disk is full or failed: the node must stop, the checkpoint before stands.
     pub fn checkpoint(&self) -> io::Result<bool> {
         let shared = &self.shared;
-        let store = shared
-            .store
-            .lock()
-            .expect("a panic while writing ends the process");
+        let store = shared.store.lock().expect("a panic while writing ends the process");
         let Some(store) = store.as_ref() else {
             return Ok(false);
         };
@@ -137,9 +124,7 @@ impl StateMachine {
             if machine.applied().map_or(0, |applied| applied.index) == self.checkpoint_index() {
                 return Ok(false);
             }
-            shared
-                .frozen_bytes
-                .store(machine.overlay_weight(), Ordering::Relaxed);
+            shared.frozen_bytes.store(machine.overlay_weight(), Ordering::Relaxed);
             shared.overlay_bytes.store(0, Ordering::Relaxed);
             machine.take_checkpoint()
         };
@@ -149,73 +134,46 @@ impl StateMachine {
         self.lock().checkpoint_written(view.clone());
         *shared.view.lock().expect("never held across a panic") = view;
         shared.frozen_bytes.store(0, Ordering::Relaxed);
-        shared.checkpoint_index.store(
-            applied.map_or(0, |applied| applied.index),
-            Ordering::Relaxed,
-        );
+        shared.checkpoint_index.store(applied.map_or(0, |applied| applied.index), Ordering::Relaxed);
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         shared.checkpoint_took_us.store(took, Ordering::Relaxed);
         Ok(true)
     }
 
     fn snapshot(&self) -> io::Result<Option<Snapshot>> {
-        let view = self
-            .shared
-            .view
-            .lock()
-            .expect("never held across a panic")
-            .clone();
+        let view = self.shared.view.lock().expect("never held across a panic").clone();
         let Some(meta) = view.get(TableId::Meta, b"")? else {
             return Ok(None);
         };
         let meta = model::CheckpointMeta::decode(meta).map_err(invalid)?;
         let meta = SnapshotMeta {
-            last_log_id: Some(log_id(
-                meta.applied_term,
-                meta.applied_node,
-                meta.applied_index,
-            )),
+            last_log_id: Some(log_id(meta.applied_term, meta.applied_node, meta.applied_index)),
             last_membership: membership(&meta.membership)?,
         };
-        Ok(Some(Snapshot {
-            meta,
-            snapshot: SnapshotData::View(view),
-        }))
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData::View(view) }))
     }
 
     fn apply_entry(&self, (entry, responder): EntryResponder<TypeConfig>) -> io::Result<()> {
         let id = entry.log_id();
-        let at = Applied {
-            term: id.leader_id.term,
-            node_id: id.leader_id.node_id,
-            index: id.index,
-        };
+        let at = Applied { term: id.leader_id.term, node_id: id.leader_id.node_id, index: id.index };
         let mut outcomes = Vec::new();
         let mut changes = Vec::new();
         match entry.payload {
             EntryPayload::Blank => self.lock().apply_membership(at, None),
             EntryPayload::Membership(membership) => {
                 let stored = StoredMembership::new(Some(id), membership);
-                let bytes =
-                    Bytes::from(convert::membership::stored_to_wire(&stored).encode_to_vec());
+                let bytes = Bytes::from(convert::membership::stored_to_wire(&stored).encode_to_vec());
                 self.lock().apply_membership(at, Some(bytes));
             }
             EntryPayload::Normal(batch) => {
                 let batch = batch.take_commands().map_err(invalid)?;
                 let mut machine = self.lock();
                 machine.apply(at, batch, &mut outcomes, &mut changes)?;
-                self.shared
-                    .overlay_bytes
-                    .store(machine.overlay_weight(), Ordering::Relaxed);
+                self.shared.overlay_bytes.store(machine.overlay_weight(), Ordering::Relaxed);
             }
         }
         if !changes.is_empty()
-            && let Some(sink) = self
-                .shared
-                .changes
-                .lock()
-                .expect("never held across a panic")
-                .as_ref()
+            && let Some(sink) = self.shared.changes.lock().expect("never held across a panic").as_ref()
         {
             // A listener that is gone has ended its term.
             let _ = sink.send(changes);
@@ -228,10 +186,7 @@ impl StateMachine {
 
     fn install(&self, path: &std::path::Path) -> io::Result<()> {
         let shared = &self.shared;
-        let mut slot = shared
-            .store
-            .lock()
-            .expect("a panic while writing ends the process");
+        let mut slot = shared.store.lock().expect("a panic while writing ends the process");
         let mut machine = self.lock();
         // The views of the old file go before the file does.
         let empty: Arc<dyn Base> = Arc::new(crate::machine::base::MemoryBase::default());
@@ -242,10 +197,7 @@ impl StateMachine {
         let store = store.replace(path, shared.cache_bytes)?;
         let view = store.view()?;
         *machine = Machine::open(view.clone())?;
-        shared.checkpoint_index.store(
-            machine.applied().map_or(0, |applied| applied.index),
-            Ordering::Relaxed,
-        );
+        shared.checkpoint_index.store(machine.applied().map_or(0, |applied| applied.index), Ordering::Relaxed);
         shared.overlay_bytes.store(0, Ordering::Relaxed);
         *shared.view.lock().expect("never held across a panic") = view;
         *slot = Some(store);
@@ -258,11 +210,7 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 fn log_id(term: u64, node_id: u64, index: u64) -> LogId {
-    convert::log_id::from_wire(&smsc_proto::rpc::raft::LogId {
-        term,
-        node_id,
-        index,
-    })
+    convert::log_id::from_wire(&smsc_proto::rpc::raft::LogId { term, node_id, index })
 }
 
 fn membership(bytes: &Bytes) -> io::Result<StoredMembership> {
@@ -281,12 +229,9 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
             return Ok(snapshot);
         }
         let this = self.clone();
-        tokio::task::spawn_blocking(move || this.checkpoint())
-            .await
-            .map_err(io::Error::other)??;
-        self.snapshot()?.ok_or_else(|| {
-            io::Error::other("nothing is applied yet, there is nothing to take a snapshot of")
-        })
+        tokio::task::spawn_blocking(move || this.checkpoint()).await.map_err(io::Error::other)??;
+        self.snapshot()?
+            .ok_or_else(|| io::Error::other("nothing is applied yet, there is nothing to take a snapshot of"))
     }
 }
 
@@ -296,9 +241,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let machine = self.lock();
-        let applied = machine
-            .applied()
-            .map(|applied| log_id(applied.term, applied.node_id, applied.index));
+        let applied = machine.applied().map(|applied| log_id(applied.term, applied.node_id, applied.index));
         Ok((applied, membership(machine.membership())?))
     }
 
@@ -316,19 +259,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.clone()
     }
 
-    async fn install_snapshot(
-        &mut self,
-        _meta: &SnapshotMeta,
-        snapshot: SnapshotData,
-    ) -> io::Result<()> {
+    async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
         let SnapshotData::Received(path) = snapshot else {
             return Ok(());
         };
         let this = self.clone();
         self.shared.installing.store(true, Ordering::Relaxed);
-        let installed = tokio::task::spawn_blocking(move || this.install(&path))
-            .await
-            .map_err(io::Error::other)?;
+        let installed = tokio::task::spawn_blocking(move || this.install(&path)).await.map_err(io::Error::other)?;
         self.shared.installing.store(false, Ordering::Relaxed);
         installed
     }

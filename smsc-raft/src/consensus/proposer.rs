@@ -33,9 +33,7 @@ pub enum ProposeError {
         leader: Option<u64>,
     },
     /// Leadership was lost while the entry was under way: it may come into effect or not.
-    #[error(
-        "leadership was lost while the change was under way: look whether it took effect before you repeat it"
-    )]
+    #[error("leadership was lost while the change was under way: look whether it took effect before you repeat it")]
     Unknown,
     /// More is waiting than the node takes on: nothing was proposed.
     #[error("the node is overloaded: try again")]
@@ -99,18 +97,12 @@ impl Proposer {
             return done(Err(ProposeError::NotLeader { leader: None }));
         }
         // The delivery engine finishes what is stored and is never refused: only new load is.
-        let new_load = commands
-            .iter()
-            .any(|command| matches!(command.op, Some(model::command::Op::Submit(_))));
+        let new_load = commands.iter().any(|command| matches!(command.op, Some(model::command::Op::Submit(_))));
         if new_load && self.overloaded() {
             return done(Err(ProposeError::Overloaded));
         }
         shared.queued.fetch_add(commands.len(), Ordering::Relaxed);
-        shared
-            .queue
-            .lock()
-            .expect("never held across a panic")
-            .push(Group { commands, done });
+        shared.queue.lock().expect("never held across a panic").push(Group { commands, done });
         shared.wake.notify_one();
     }
 
@@ -168,25 +160,19 @@ impl Proposer {
             commands.extend(group.commands);
         }
         drop(queue);
-        self.shared
-            .queued
-            .fetch_sub(commands.len(), Ordering::Relaxed);
+        self.shared.queued.fetch_sub(commands.len(), Ordering::Relaxed);
         (!groups.is_empty()).then_some((commands, groups))
     }
 
     fn refuse_all(&self) {
-        let groups =
-            std::mem::take(&mut *self.shared.queue.lock().expect("never held across a panic"));
+        let groups = std::mem::take(&mut *self.shared.queue.lock().expect("never held across a panic"));
         for group in groups {
-            (group.done)(Err(ProposeError::Stopped(
-                "the consensus engine has ended".to_owned(),
-            )));
+            (group.done)(Err(ProposeError::Stopped("the consensus engine has ended".to_owned())));
         }
     }
 }
 
-type WriteResult =
-    Result<openraft::raft::ClientWriteResponse<TypeConfig>, ClientWriteError<TypeConfig>>;
+type WriteResult = Result<openraft::raft::ClientWriteResponse<TypeConfig>, ClientWriteError<TypeConfig>>;
 
 fn answer(groups: Vec<(usize, Done)>, result: Option<WriteResult>) {
     match result {
@@ -197,8 +183,6 @@ fn answer(groups: Vec<(usize, Done)>, result: Option<WriteResult>) {
             }
         }
         // The engine answers alike whether the entry was refused or was under way when leadership went.
-        Some(Err(_)) | None => groups
-            .into_iter()
-            .for_each(|(_, done)| done(Err(ProposeError::Unknown))),
+        Some(Err(_)) | None => groups.into_iter().for_each(|(_, done)| done(Err(ProposeError::Unknown))),
     }
 }

@@ -31,9 +31,7 @@ pub struct TlsFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error(
-        "cannot read {path}: {source}; check that the file exists and that this user may read it"
-    )]
+    #[error("cannot read {path}: {source}; check that the file exists and that this user may read it")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -67,9 +65,7 @@ pub enum TlsError {
         reason: String,
     },
     /// The CA does not vouch for the certificate: signed by another one, expired, or not yet valid.
-    #[error(
-        "the certificate in {cert} does not pass the check against the CA in {ca}: {reason}; issue a new one"
-    )]
+    #[error("the certificate in {cert} does not pass the check against the CA in {ca}: {reason}; issue a new one")]
     NotTrusted {
         /// The certificate's file.
         cert: PathBuf,
@@ -79,17 +75,13 @@ pub enum TlsError {
         reason: String,
     },
     /// The certificate names no node and no operator, or more than one.
-    #[error(
-        "the certificate in {cert} names neither exactly one node (node-ID) nor one operator (admin-NAME)"
-    )]
+    #[error("the certificate in {cert} names neither exactly one node (node-ID) nor one operator (admin-NAME)")]
     Nameless {
         /// The certificate's file.
         cert: PathBuf,
     },
     /// The certificate is someone else's.
-    #[error(
-        "the certificate in {cert} belongs to {found}, but this node needs one for node-{node_id}"
-    )]
+    #[error("the certificate in {cert} belongs to {found}, but this node needs one for node-{node_id}")]
     WrongHolder {
         /// The certificate's file.
         cert: PathBuf,
@@ -99,9 +91,7 @@ pub enum TlsError {
         node_id: u64,
     },
     /// Without TLS anyone who reaches the port is a member, so only this host may.
-    #[error(
-        "tls = \"off\" is allowed on a loopback address only, not on {listen}; configure certificates"
-    )]
+    #[error("tls = \"off\" is allowed on a loopback address only, not on {listen}; configure certificates")]
     PlaintextExposed {
         /// The address asked for.
         listen: SocketAddr,
@@ -162,10 +152,7 @@ pub struct Credentials {
 impl fmt::Debug for Credentials {
     /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("holder", &self.holder)
-            .field("files", &self.files)
-            .finish_non_exhaustive()
+        f.debug_struct("Credentials").field("holder", &self.holder).field("files", &self.files).finish_non_exhaustive()
     }
 }
 
@@ -175,33 +162,22 @@ impl Credentials {
     /// # Errors
     /// Every [`TlsError`] but the last two; the caller reports it and does not start.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
-        let (ca_pem, cert_pem, key_pem) =
-            (read(&files.ca)?, read(&files.cert)?, read_key(&files.key)?);
-        let ca = CertificateDer::from_pem_slice(&ca_pem)
-            .map_err(|e| malformed(&files.ca, "CA certificate", e))?;
+        let (ca_pem, cert_pem, key_pem) = (read(&files.ca)?, read(&files.cert)?, read_key(&files.key)?);
+        let ca = CertificateDer::from_pem_slice(&ca_pem).map_err(|e| malformed(&files.ca, "CA certificate", e))?;
         let chain = CertificateDer::pem_slice_iter(&cert_pem)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| malformed(&files.cert, "certificate", e))?;
         let Some(cert) = chain.first() else {
-            return Err(malformed(
-                &files.cert,
-                "certificate",
-                "no certificate in it",
-            ));
+            return Err(malformed(&files.cert, "certificate", "no certificate in it"));
         };
-        let key = PrivateKeyDer::from_pem_slice(&key_pem)
-            .map_err(|e| malformed(&files.key, "private key", e))?;
+        let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|e| malformed(&files.key, "private key", e))?;
 
-        let holder = Holder::of(cert).ok_or_else(|| TlsError::Nameless {
-            cert: files.cert.clone(),
-        })?;
+        let holder = Holder::of(cert).ok_or_else(|| TlsError::Nameless { cert: files.cert.clone() })?;
         verify(&ca, &chain, &holder).map_err(|reason| match reason {
             Distrust::Ca(reason) => malformed(&files.ca, "CA certificate", reason),
-            Distrust::Cert(reason) => TlsError::NotTrusted {
-                cert: files.cert.clone(),
-                ca: files.ca.clone(),
-                reason: reason.to_string(),
-            },
+            Distrust::Cert(reason) => {
+                TlsError::NotTrusted { cert: files.cert.clone(), ca: files.ca.clone(), reason: reason.to_string() }
+            }
         })?;
         check_pair(chain, key).map_err(|e| TlsError::KeyMismatch {
             key: files.key.clone(),
@@ -231,9 +207,7 @@ impl Credentials {
 
     /// For a server that talks to nobody whom the CA does not vouch for.
     pub fn server(&self) -> ServerTlsConfig {
-        ServerTlsConfig::new()
-            .identity(self.identity.clone())
-            .client_ca_root(self.ca.clone())
+        ServerTlsConfig::new().identity(self.identity.clone()).client_ca_root(self.ca.clone())
     }
 }
 
@@ -250,15 +224,9 @@ impl Security {
     /// [`TlsError::WrongHolder`] when the certificate is not this node's.
     pub fn mutual(credentials: Credentials, node_id: u64) -> Result<Self, TlsError> {
         if credentials.holder != Holder::Node(node_id) {
-            return Err(TlsError::WrongHolder {
-                cert: credentials.files.cert,
-                found: credentials.holder,
-                node_id,
-            });
+            return Err(TlsError::WrongHolder { cert: credentials.files.cert, found: credentials.holder, node_id });
         }
-        Ok(Self {
-            credentials: Some(Arc::new(credentials)),
-        })
+        Ok(Self { credentials: Some(Arc::new(credentials)) })
     }
 
     /// No TLS, for trials on one host.
@@ -279,31 +247,19 @@ impl Security {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
 fn read_key(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let metadata = fs::metadata(path).map_err(|source| TlsError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let metadata = fs::metadata(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })?;
     if metadata.permissions().mode() & 0o007 != 0 {
-        return Err(TlsError::KeyExposed {
-            path: path.to_owned(),
-        });
+        return Err(TlsError::KeyExposed { path: path.to_owned() });
     }
     read(path)
 }
 
 fn malformed(path: &Path, what: &'static str, reason: impl fmt::Display) -> TlsError {
-    TlsError::Malformed {
-        path: path.to_owned(),
-        what,
-        reason: reason.to_string(),
-    }
+    TlsError::Malformed { path: path.to_owned(), what, reason: reason.to_string() }
 }
 
 enum Distrust {
@@ -311,15 +267,9 @@ enum Distrust {
     Cert(webpki::Error),
 }
 
-fn verify(
-    ca: &CertificateDer<'_>,
-    chain: &[CertificateDer<'_>],
-    holder: &Holder,
-) -> Result<(), Distrust> {
+fn verify(ca: &CertificateDer<'_>, chain: &[CertificateDer<'_>], holder: &Holder) -> Result<(), Distrust> {
     let anchor = webpki::anchor_from_trusted_cert(ca).map_err(Distrust::Ca)?;
-    let (cert, intermediates) = chain
-        .split_first()
-        .expect("the caller has seen the first certificate");
+    let (cert, intermediates) = chain.split_first().expect("the caller has seen the first certificate");
     let usages: &[KeyUsage] = match holder {
         Holder::Node(_) => &[KeyUsage::server_auth(), KeyUsage::client_auth()],
         Holder::Admin(_) => &[KeyUsage::client_auth()],
@@ -329,7 +279,7 @@ fn verify(
         let algorithms = webpki::ALL_VERIFICATION_ALGS;
         cert.verify_for_usage(
             algorithms,
-            &[anchor.clone()],
+            std::slice::from_ref(&anchor),
             intermediates,
             UnixTime::now(),
             *usage,
@@ -342,10 +292,7 @@ fn verify(
 }
 
 /// The TLS library compares key and certificate when it is configured; this asks it ahead of time.
-fn check_pair(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<(), rustls::Error> {
+fn check_pair(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<(), rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

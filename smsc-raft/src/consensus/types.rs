@@ -27,18 +27,12 @@ impl Batch {
     /// Encodes a batch to propose.
     pub fn propose(batch: model::Batch) -> Self {
         let encoded = Bytes::from(batch.encode_to_vec());
-        Self {
-            encoded,
-            decoded: Some(Arc::new(Mutex::new(Some(batch)))),
-        }
+        Self { encoded, decoded: Some(Arc::new(Mutex::new(Some(batch)))) }
     }
 
     /// A batch as it was read from the log or came from the leader.
     pub fn from_encoded(encoded: Bytes) -> Self {
-        Self {
-            encoded,
-            decoded: None,
-        }
+        Self { encoded, decoded: None }
     }
 
     /// The bytes that the log stores and the transport carries.
@@ -51,10 +45,7 @@ impl Batch {
     /// # Errors
     /// The bytes are no batch: a corrupt log that passed its checksum, or an entry of an incompatible version.
     pub fn take_commands(&self) -> Result<model::Batch, prost::DecodeError> {
-        let kept = self
-            .decoded
-            .as_ref()
-            .and_then(|slot| slot.lock().expect("never held across a panic").take());
+        let kept = self.decoded.as_ref().and_then(|slot| slot.lock().expect("never held across a panic").take());
         match kept {
             Some(batch) => Ok(batch),
             None => model::Batch::decode(self.encoded.clone()),
@@ -94,23 +85,13 @@ pub struct Member {
 impl Member {
     /// The role as the wire names it.
     pub fn role(&self) -> NodeRole {
-        if self.witness {
-            NodeRole::Witness
-        } else {
-            NodeRole::Data
-        }
+        if self.witness { NodeRole::Witness } else { NodeRole::Data }
     }
 }
 
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({}{})",
-            self.name,
-            self.addr,
-            if self.witness { ", witness" } else { "" }
-        )
+        write!(f, "{} ({}{})", self.name, self.addr, if self.witness { ", witness" } else { "" })
     }
 }
 
@@ -127,8 +108,7 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
     type Vote = openraft::impls::Vote<Self::LeaderId>;
     type Payload = openraft::EntryPayload<Batch, u64, Member>;
-    type Entry =
-        openraft::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
+    type Entry = openraft::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
     type Responder<T>
         = Callback<T>
     where

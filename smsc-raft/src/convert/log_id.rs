@@ -8,22 +8,12 @@ use crate::consensus::types::{LogId, TypeConfig};
 /// The log id as a record.
 pub fn to_wire(id: &LogId) -> wire::LogId {
     let leader = id.committed_leader_id();
-    wire::LogId {
-        term: leader.term,
-        node_id: leader.node_id,
-        index: id.index(),
-    }
+    wire::LogId { term: leader.term, node_id: leader.node_id, index: id.index() }
 }
 
 /// The log id that a record holds; every field of it has a meaning when zero, so none is missed.
 pub fn from_wire(id: &wire::LogId) -> LogId {
-    LogId::new(
-        CommittedLeaderIdOf::<TypeConfig> {
-            term: id.term,
-            node_id: id.node_id,
-        },
-        id.index,
-    )
+    LogId::new(CommittedLeaderIdOf::<TypeConfig> { term: id.term, node_id: id.node_id }, id.index)
 }
 
 /// A log id that may be absent, as of an empty log.
@@ -43,11 +33,7 @@ mod tests {
     #[test]
     fn a_log_id_survives_the_round_trip() {
         for (term, node_id, index) in [(0, 0, 0), (1, 2, 3), (u64::MAX, u64::MAX, u64::MAX)] {
-            let record = wire::LogId {
-                term,
-                node_id,
-                index,
-            };
+            let record = wire::LogId { term, node_id, index };
             assert_eq!(to_wire(&from_wire(&record)), record);
         }
         assert_eq!(opt_from_wire(None), None);

@@ -31,10 +31,6 @@ pub enum ConvertError {
 }
 
 /// The value of a field that must be there.
-fn required<T>(
-    value: Option<T>,
-    record: &'static str,
-    field: &'static str,
-) -> Result<T, ConvertError> {
+fn required<T>(value: Option<T>, record: &'static str, field: &'static str) -> Result<T, ConvertError> {
     value.ok_or(ConvertError::Missing { record, field })
 }

@@ -10,10 +10,7 @@ use crate::consensus::types::{TypeConfig, Vote};
 pub fn to_wire(vote: &Vote) -> wire::Vote {
     let leader = vote.leader_id();
     wire::Vote {
-        leader_id: Some(wire::LeaderId {
-            term: leader.term,
-            node_id: leader.node_id,
-        }),
+        leader_id: Some(wire::LeaderId { term: leader.term, node_id: leader.node_id }),
         committed: vote.is_committed(),
     }
 }
@@ -25,10 +22,7 @@ pub fn to_wire(vote: &Vote) -> wire::Vote {
 pub fn from_wire(vote: &wire::Vote) -> Result<Vote, ConvertError> {
     let leader = required(vote.leader_id, "Vote", "leader_id")?;
     Ok(Vote {
-        leader_id: LeaderIdOf::<TypeConfig> {
-            term: leader.term,
-            node_id: leader.node_id,
-        },
+        leader_id: LeaderIdOf::<TypeConfig> { term: leader.term, node_id: leader.node_id },
         committed: vote.committed,
     })
 }
@@ -46,16 +40,7 @@ mod tests {
 
     #[test]
     fn a_vote_for_nobody_is_refused() {
-        let refused = from_wire(&wire::Vote {
-            leader_id: None,
-            committed: true,
-        });
-        assert_eq!(
-            refused,
-            Err(ConvertError::Missing {
-                record: "Vote",
-                field: "leader_id"
-            })
-        );
+        let refused = from_wire(&wire::Vote { leader_id: None, committed: true });
+        assert_eq!(refused, Err(ConvertError::Missing { record: "Vote", field: "leader_id" }));
     }
 }

@@ -37,12 +37,7 @@ impl Keeper {
         config: KeeperConfig,
         published: watch::Sender<Option<Leadership>>,
     ) -> Self {
-        Self {
-            raft,
-            config,
-            published,
-            lease: None,
-        }
+        Self { raft, config, published, lease: None }
     }
 
     /// Runs until the engine stops.
@@ -67,17 +62,9 @@ impl Keeper {
             let metrics = self.raft.server_metrics();
             let metrics = metrics.borrow_watched();
             let voters = metrics.membership_config.membership().voter_ids().count();
-            (
-                metrics.state == ServerState::Leader,
-                metrics.vote.leader_id.term,
-                voters,
-            )
+            (metrics.state == ServerState::Leader, metrics.vote.leader_id.term, voters)
         };
-        if self
-            .lease
-            .as_ref()
-            .is_some_and(|lease| !leads || lease.term() != term)
-        {
+        if self.lease.as_ref().is_some_and(|lease| !leads || lease.term() != term) {
             self.resign();
         }
         if !leads || !self.config.serves {
@@ -86,10 +73,7 @@ impl Keeper {
         let (applied_term, acked) = {
             let metrics = self.raft.data_metrics();
             let metrics = metrics.borrow_watched();
-            (
-                metrics.last_applied.map(|id| id.leader_id.term),
-                metrics.last_quorum_acked,
-            )
+            (metrics.last_applied.map(|id| id.leader_id.term), metrics.last_quorum_acked)
         };
         // Everything acknowledged by leaders before is applied once an entry of the own term is.
         if applied_term != Some(term) {
@@ -107,8 +91,7 @@ impl Keeper {
             None if deadline > now => {
                 let lease = Lease::new(term);
                 lease.extend(deadline);
-                self.published
-                    .send_replace(Some(Leadership::new(lease.clone())));
+                self.published.send_replace(Some(Leadership::new(lease.clone())));
                 self.lease = Some(lease);
             }
             None => {}

@@ -36,10 +36,8 @@ impl Machine {
             let outcome = match command.op {
                 Some(op) => self.apply_op(op, changes)?,
                 None => {
-                    let text = format!(
-                        "log entry {} holds a command unknown to this version: upgrade this node",
-                        at.index
-                    );
+                    let text =
+                        format!("log entry {} holds a command unknown to this version: upgrade this node", at.index);
                     return Err(io::Error::new(io::ErrorKind::Unsupported, text));
                 }
             };
@@ -82,8 +80,7 @@ impl Machine {
             Op::AccountDelete(command) => self.accounts.remove(&command.system_id),
             Op::RoutePut(command) => {
                 let route = command.route.unwrap_or_default();
-                self.routes
-                    .put((route.account.clone(), route.prefix.clone()), route);
+                self.routes.put((route.account.clone(), route.prefix.clone()), route);
                 true
             }
             Op::RouteDelete(command) => self.routes.remove(&(command.account, command.prefix)),
@@ -94,20 +91,13 @@ impl Machine {
             }
             Op::HandsetDelete(command) => self.handsets.remove(&command.prefix),
             Op::SettingsPut(command) => {
-                self.settings
-                    .put(String::new(), command.settings.unwrap_or_default());
+                self.settings.put(String::new(), command.settings.unwrap_or_default());
                 true
             }
             Op::DrillPut(command) => {
                 let id = self.next_drill_id;
                 self.next_drill_id += 1;
-                self.drills.put(
-                    id,
-                    model::DrillRecord {
-                        id,
-                        ..command.drill.unwrap_or_default()
-                    },
-                );
+                self.drills.put(id, model::DrillRecord { id, ..command.drill.unwrap_or_default() });
                 return Outcome::DrillStored(id);
             }
             Op::Submit(_)

@@ -121,11 +121,7 @@ impl MemoryBase {
 
 impl Base for MemoryBase {
     fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
-        Ok(self
-            .tables
-            .get(&table)
-            .and_then(|rows| rows.get(key))
-            .cloned())
+        Ok(self.tables.get(&table).and_then(|rows| rows.get(key)).cloned())
     }
 
     fn range(&self, table: TableId, from: Bound<&[u8]>, limit: usize) -> io::Result<Vec<Row>> {
@@ -133,8 +129,6 @@ impl Base for MemoryBase {
             return Ok(Vec::new());
         };
         let rows = rows.range::<[u8], _>((from, Bound::Unbounded)).take(limit);
-        Ok(rows
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect())
+        Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }

@@ -61,11 +61,7 @@ impl Machine {
     /// # Panics
     /// When the checkpoint before was never reported as written.
     pub fn take_checkpoint(&mut self) -> Checkpoint {
-        let mut small = vec![(
-            TableId::Meta,
-            Bytes::new(),
-            Some(MetaValue(self.meta()).encode()),
-        )];
+        let mut small = vec![(TableId::Meta, Bytes::new(), Some(MetaValue(self.meta()).encode()))];
         small.extend(self.sessions.take_changes());
         small.extend(self.accounts.take_changes());
         small.extend(self.routes.take_changes());

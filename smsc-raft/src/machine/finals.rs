@@ -60,11 +60,8 @@ impl Finals {
 
     /// The records of one block, in order of id.
     fn block(&self, base: &dyn Base, block: u64) -> io::Result<BTreeMap<u64, FinalRecord>> {
-        let mut records: BTreeMap<_, _> = read_block(base, block)?
-            .records
-            .into_iter()
-            .map(|record| (record.id, record))
-            .collect();
+        let mut records: BTreeMap<_, _> =
+            read_block(base, block)?.records.into_iter().map(|record| (record.id, record)).collect();
         let ids = block * BLOCK_IDS..=block * BLOCK_IDS + (BLOCK_IDS - 1);
         for layer in self.frozen.as_deref().into_iter().chain([&self.active]) {
             for (id, record) in layer.range(ids.clone()) {
@@ -81,24 +78,14 @@ impl Finals {
     ///
     /// # Errors
     /// The base cannot be read.
-    pub fn newest(
-        &self,
-        base: &dyn Base,
-        below: u64,
-        limit: usize,
-    ) -> io::Result<Vec<FinalRecord>> {
+    pub fn newest(&self, base: &dyn Base, below: u64, limit: usize) -> io::Result<Vec<FinalRecord>> {
         let mut found = Vec::new();
         let mut block = below / BLOCK_IDS;
         let mut empty = 0;
         loop {
             let records = self.block(base, block)?;
             empty = if records.is_empty() { empty + 1 } else { 0 };
-            found.extend(
-                records
-                    .into_values()
-                    .rev()
-                    .filter(|record| record.id < below),
-            );
+            found.extend(records.into_values().rev().filter(|record| record.id < below));
             // Ids are dense: a long run of empty blocks is what the retention has dropped.
             if found.len() >= limit || block == 0 || empty > 1024 {
                 found.truncate(limit);
@@ -113,13 +100,7 @@ impl Finals {
     ///
     /// # Errors
     /// The base cannot be read.
-    pub fn purge(
-        &mut self,
-        base: &dyn Base,
-        from: u64,
-        before_ms: u64,
-        blocks: usize,
-    ) -> io::Result<u64> {
+    pub fn purge(&mut self, base: &dyn Base, from: u64, before_ms: u64, blocks: usize) -> io::Result<u64> {
         let mut next = from;
         for _ in 0..blocks {
             let Some(block) = self.first_block(base, next)? else {
@@ -127,17 +108,10 @@ impl Finals {
             };
             let records = self.block(base, block)?;
             // Nothing accepted later than this can be old enough: ids follow the order of acceptance.
-            if records
-                .values()
-                .all(|record| record.accepted_at_ms >= before_ms)
-                && !records.is_empty()
-            {
+            if records.values().all(|record| record.accepted_at_ms >= before_ms) && !records.is_empty() {
                 return Ok(0);
             }
-            for (id, _) in records
-                .iter()
-                .filter(|(_, record)| record.final_at_ms < before_ms)
-            {
+            for (id, _) in records.iter().filter(|(_, record)| record.final_at_ms < before_ms) {
                 self.active.insert(*id, None);
             }
             next = block + 1;
@@ -149,9 +123,7 @@ impl Finals {
     fn first_block(&self, base: &dyn Base, from: u64) -> io::Result<Option<u64>> {
         let mut layers = self.frozen.as_deref().into_iter().chain([&self.active]);
         let above = layers.by_ref().filter_map(|layer| {
-            let mut later = layer
-                .range(from * BLOCK_IDS..)
-                .filter(|(_, record)| record.is_some());
+            let mut later = layer.range(from * BLOCK_IDS..).filter(|(_, record)| record.is_some());
             later.next().map(|(id, _)| id / BLOCK_IDS)
         });
         let above = above.min();
@@ -186,11 +158,8 @@ impl FrozenFinals {
         let mut rows = self.0.iter().peekable();
         while let Some((first, _)) = rows.peek() {
             let block = **first / BLOCK_IDS;
-            let mut records: BTreeMap<_, _> = read_block(base, block)?
-                .records
-                .into_iter()
-                .map(|record| (record.id, record))
-                .collect();
+            let mut records: BTreeMap<_, _> =
+                read_block(base, block)?.records.into_iter().map(|record| (record.id, record)).collect();
             while let Some((id, record)) = rows.next_if(|row| row.0 / BLOCK_IDS == block) {
                 match record {
                     Some(record) => records.insert(*id, record.clone()),
@@ -201,9 +170,7 @@ impl FrozenFinals {
             if records.is_empty() {
                 write(TableId::Finals, key, None)?;
             } else {
-                let value = FinalBlock {
-                    records: records.into_values().collect(),
-                };
+                let value = FinalBlock { records: records.into_values().collect() };
                 write(TableId::Finals, key, Some(Value::encode(&value)))?;
             }
         }
@@ -213,12 +180,8 @@ impl FrozenFinals {
 
 fn read_block(base: &dyn Base, block: u64) -> io::Result<FinalBlock> {
     match base.get(TableId::Finals, &block.to_be_bytes())? {
-        Some(bytes) => Value::decode(bytes).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a block of final records cannot be read",
-            )
-        }),
+        Some(bytes) => Value::decode(bytes)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a block of final records cannot be read")),
         None => Ok(FinalBlock::default()),
     }
 }

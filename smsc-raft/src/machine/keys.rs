@@ -69,19 +69,13 @@ pub struct QueueKey {
 impl QueueKey {
     /// The queue of a kind and key.
     pub fn new(kind: QueueKind, key: &str) -> Self {
-        Self {
-            kind: kind as u8,
-            key: Arc::from(key),
-        }
+        Self { kind: kind as u8, key: Arc::from(key) }
     }
 
     /// The queue that a submission waits in.
     pub fn of(submission: &model::Submission) -> Self {
         let key = if submission.queue_key.is_empty() {
-            submission
-                .destination
-                .as_ref()
-                .map_or("", |address| address.digits.as_str())
+            submission.destination.as_ref().map_or("", |address| address.digits.as_str())
         } else {
             submission.queue_key.as_str()
         };
@@ -90,11 +84,7 @@ impl QueueKey {
 
     /// The kind as the records name it.
     pub fn queue_kind(&self) -> QueueKind {
-        if self.kind == QueueKind::Esme as u8 {
-            QueueKind::Esme
-        } else {
-            QueueKind::Number
-        }
+        if self.kind == QueueKind::Esme as u8 { QueueKind::Esme } else { QueueKind::Number }
     }
 
     /// Whether it leads to an account of ours.
@@ -112,10 +102,7 @@ impl Key for QueueKey {
     }
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (kind, key) = bytes.split_first()?;
-        Some(Self {
-            kind: *kind,
-            key: Arc::from(std::str::from_utf8(key).ok()?),
-        })
+        Some(Self { kind: *kind, key: Arc::from(std::str::from_utf8(key).ok()?) })
     }
 }
 
@@ -134,11 +121,7 @@ impl WaitingKey {
     /// The place of a message.
     pub fn of(id: u64, submission: &model::Submission) -> Self {
         let rank = u8::MAX - u8::try_from(submission.priority_flag).unwrap_or(u8::MAX);
-        Self {
-            queue: QueueKey::of(submission),
-            rank,
-            id,
-        }
+        Self { queue: QueueKey::of(submission), rank, id }
     }
 }
 
@@ -155,11 +138,7 @@ impl Key for WaitingKey {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (queue, tail) = bytes.split_at_checked(bytes.len().checked_sub(10)?)?;
         let (rank, id) = tail[1..].split_first()?;
-        Some(Self {
-            queue: QueueKey::decode(queue)?,
-            rank: *rank,
-            id: <u64 as Key>::decode(id)?,
-        })
+        Some(Self { queue: QueueKey::decode(queue)?, rank: *rank, id: <u64 as Key>::decode(id)? })
     }
 }
 
@@ -182,10 +161,7 @@ impl Key for DueKey {
     }
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (due, queue) = bytes.split_at_checked(8)?;
-        Some(Self {
-            due_at_ms: <u64 as Key>::decode(due)?,
-            queue: QueueKey::decode(queue)?,
-        })
+        Some(Self { due_at_ms: <u64 as Key>::decode(due)?, queue: QueueKey::decode(queue)? })
     }
 }
 

@@ -13,11 +13,7 @@ use crate::outcome::Outcome;
 const PURGE_BLOCKS: usize = 256;
 
 impl Machine {
-    pub(super) fn submit(
-        &mut self,
-        submission: Submission,
-        changes: &mut Vec<Change>,
-    ) -> io::Result<Outcome> {
+    pub(super) fn submit(&mut self, submission: Submission, changes: &mut Vec<Change>) -> io::Result<Outcome> {
         if submission.replace_if_present
             && let Some(replaced) = self.find_replaceable(&submission)?
         {
@@ -71,13 +67,7 @@ impl Machine {
                     ..Default::default()
                 };
                 if !key.is_esme() {
-                    self.due.insert_new(
-                        DueKey {
-                            due_at_ms,
-                            queue: key.clone(),
-                        },
-                        (),
-                    );
+                    self.due.insert_new(DueKey { due_at_ms, queue: key.clone() }, ());
                 }
                 self.queues.insert_new(key, queue);
             }
@@ -93,10 +83,7 @@ impl Machine {
         if let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? {
             queue.messages = queue.messages.saturating_sub(1);
             if queue.messages == 0 {
-                self.due.remove(&DueKey {
-                    due_at_ms: queue.due_at_ms,
-                    queue: key.clone(),
-                });
+                self.due.remove(&DueKey { due_at_ms: queue.due_at_ms, queue: key.clone() });
                 self.queues.remove(&key);
             } else {
                 if moves {
@@ -112,17 +99,8 @@ impl Machine {
 
     fn set_due(&mut self, key: &QueueKey, queue: &mut model::Queue, due_at_ms: u64) {
         if !key.is_esme() && queue.due_at_ms != due_at_ms {
-            self.due.remove(&DueKey {
-                due_at_ms: queue.due_at_ms,
-                queue: key.clone(),
-            });
-            self.due.put(
-                DueKey {
-                    due_at_ms,
-                    queue: key.clone(),
-                },
-                (),
-            );
+            self.due.remove(&DueKey { due_at_ms: queue.due_at_ms, queue: key.clone() });
+            self.due.put(DueKey { due_at_ms, queue: key.clone() }, ());
         }
         queue.due_at_ms = due_at_ms;
     }
@@ -156,11 +134,7 @@ impl Machine {
         Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))))
     }
 
-    pub(super) fn finish(
-        &mut self,
-        command: model::Finish,
-        changes: &mut Vec<Change>,
-    ) -> io::Result<Outcome> {
+    pub(super) fn finish(&mut self, command: model::Finish, changes: &mut Vec<Change>) -> io::Result<Outcome> {
         let Some(message) = self.messages.get(self.base.as_ref(), &command.id)? else {
             return self.gone(command.id);
         };
@@ -171,16 +145,10 @@ impl Machine {
         let state = command.state();
         if self.is_scheduled(&message) {
             self.unschedule(message.due_at_ms, message.id)?;
-            changes.push(Change::Finished {
-                id: message.id,
-                queue: QueueKey::of(submission),
-            });
+            changes.push(Change::Finished { id: message.id, queue: QueueKey::of(submission) });
         } else {
             let queue = self.dequeue(&message, state == MessageState::Delivered)?;
-            changes.push(Change::Finished {
-                id: message.id,
-                queue,
-            });
+            changes.push(Change::Finished { id: message.id, queue });
         }
         self.messages.remove(&command.id);
         if submission.expires_at_ms > 0 {
@@ -209,9 +177,7 @@ impl Machine {
         if submission.kind() != MessageKind::Receipt || state != MessageState::Delivered {
             self.finals.insert(record.clone());
         }
-        Ok(Outcome::Finished {
-            record: Box::new(record),
-        })
+        Ok(Outcome::Finished { record: Box::new(record) })
     }
 
     fn gone(&self, id: u64) -> io::Result<Outcome> {
@@ -221,11 +187,7 @@ impl Machine {
         })
     }
 
-    pub(super) fn replace(
-        &mut self,
-        command: model::Replace,
-        changes: &mut Vec<Change>,
-    ) -> io::Result<Outcome> {
+    pub(super) fn replace(&mut self, command: model::Replace, changes: &mut Vec<Change>) -> io::Result<Outcome> {
         let Some(message) = self.messages.get(self.base.as_ref(), &command.id)? else {
             return self.gone(command.id);
         };
@@ -280,18 +242,11 @@ impl Machine {
             self.expiry.put((submission.expires_at_ms, id), ());
         }
         let due_at_ms = self.stamp_ms.max(submission.scheduled_at_ms);
-        let replaced = Arc::new(Message {
-            due_at_ms,
-            submission: Some(submission),
-            ..(*message).clone()
-        });
+        let replaced = Arc::new(Message { due_at_ms, submission: Some(submission), ..(*message).clone() });
         self.messages.put(id, replaced.clone());
         if due_at_ms > self.stamp_ms {
             self.schedule(due_at_ms, id);
-            changes.push(Change::Finished {
-                id,
-                queue: QueueKey::of(content(&replaced)),
-            });
+            changes.push(Change::Finished { id, queue: QueueKey::of(content(&replaced)) });
         } else {
             self.enqueue(&replaced)?;
             changes.push(Change::Replaced(replaced));
@@ -299,11 +254,7 @@ impl Machine {
         Ok(Outcome::Stored(id))
     }
 
-    pub(super) fn queue_wake(
-        &mut self,
-        command: &model::QueueWake,
-        changes: &mut Vec<Change>,
-    ) -> io::Result<Outcome> {
+    pub(super) fn queue_wake(&mut self, command: &model::QueueWake, changes: &mut Vec<Change>) -> io::Result<Outcome> {
         let key = QueueKey::new(command.kind(), &command.key);
         let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? else {
             return Ok(Outcome::NotFound);
@@ -317,9 +268,7 @@ impl Machine {
     }
 
     pub(super) fn purge_finals(&mut self, before_ms: u64) -> io::Result<Outcome> {
-        self.purge_from =
-            self.finals
-                .purge(self.base.as_ref(), self.purge_from, before_ms, PURGE_BLOCKS)?;
+        self.purge_from = self.finals.purge(self.base.as_ref(), self.purge_from, before_ms, PURGE_BLOCKS)?;
         Ok(Outcome::Done)
     }
 
@@ -337,17 +286,11 @@ impl Machine {
 
     fn unschedule(&mut self, at_ms: u64, id: u64) -> io::Result<()> {
         self.scheduled.remove(&(at_ms, id));
-        if at_ms == self.next_scheduled_ms {
-            self.find_next_scheduled()
-        } else {
-            Ok(())
-        }
+        if at_ms == self.next_scheduled_ms { self.find_next_scheduled() } else { Ok(()) }
     }
 
     pub(super) fn find_next_scheduled(&mut self) -> io::Result<()> {
-        let first = self
-            .scheduled
-            .range(self.base.as_ref(), Bound::Unbounded, 1, |_| true)?;
+        let first = self.scheduled.range(self.base.as_ref(), Bound::Unbounded, 1, |_| true)?;
         self.next_scheduled_ms = first.first().map_or(u64::MAX, |(key, ())| key.0);
         Ok(())
     }
@@ -356,11 +299,7 @@ impl Machine {
     pub(super) fn promote_scheduled(&mut self, changes: &mut Vec<Change>) -> io::Result<()> {
         while self.next_scheduled_ms <= self.stamp_ms {
             let until = self.stamp_ms;
-            let rows = self
-                .scheduled
-                .range(self.base.as_ref(), Bound::Unbounded, 1024, |key| {
-                    key.0 <= until
-                })?;
+            let rows = self.scheduled.range(self.base.as_ref(), Bound::Unbounded, 1024, |key| key.0 <= until)?;
             for (key, ()) in rows {
                 self.scheduled.remove(&key);
                 if let Some(message) = self.messages.get(self.base.as_ref(), &key.1)? {
@@ -376,8 +315,5 @@ impl Machine {
 
 /// The submission inside a stored message.
 pub(super) fn content(message: &Message) -> &Submission {
-    message
-        .submission
-        .as_ref()
-        .expect("a message is stored with its submission")
+    message.submission.as_ref().expect("a message is stored with its submission")
 }

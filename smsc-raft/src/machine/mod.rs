@@ -107,18 +107,10 @@ impl Machine {
     pub fn open(base: Arc<dyn Base>) -> io::Result<Self> {
         let below = base.as_ref();
         let meta = match below.get(TableId::Meta, b"")? {
-            Some(bytes) => {
-                <model::CheckpointMeta as prost::Message>::decode(bytes).map_err(|error| {
-                    io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("the checkpoint's header cannot be read: {error}"),
-                    )
-                })?
-            }
-            None => model::CheckpointMeta {
-                version: CHECKPOINT_VERSION,
-                ..Default::default()
-            },
+            Some(bytes) => <model::CheckpointMeta as prost::Message>::decode(bytes).map_err(|error| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("the checkpoint's header cannot be read: {error}"))
+            })?,
+            None => model::CheckpointMeta { version: CHECKPOINT_VERSION, ..Default::default() },
         };
         if meta.version > CHECKPOINT_VERSION {
             let text = format!(
@@ -215,9 +207,7 @@ impl Value for MetaValue {
         Bytes::from(prost::Message::encode_to_vec(&self.0))
     }
     fn decode(bytes: Bytes) -> Option<Self> {
-        <model::CheckpointMeta as prost::Message>::decode(bytes)
-            .ok()
-            .map(MetaValue)
+        <model::CheckpointMeta as prost::Message>::decode(bytes).ok().map(MetaValue)
     }
     fn weight(&self) -> usize {
         128

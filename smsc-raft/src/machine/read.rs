@@ -63,11 +63,7 @@ impl Machine {
     /// # Errors
     /// As for [`Machine::message`].
     pub fn newest_finals(&self, below: Option<u64>, limit: usize) -> io::Result<Vec<FinalRecord>> {
-        self.finals.newest(
-            self.base.as_ref(),
-            below.unwrap_or(self.next_message_id),
-            limit,
-        )
+        self.finals.newest(self.base.as_ref(), below.unwrap_or(self.next_message_id), limit)
     }
 
     /// Up to `limit` waiting messages with ids from `from` on, oldest first.
@@ -75,9 +71,7 @@ impl Machine {
     /// # Errors
     /// As for [`Machine::message`].
     pub fn messages_from(&self, from: u64, limit: usize) -> io::Result<Vec<Arc<Message>>> {
-        let rows = self
-            .messages
-            .range(self.base.as_ref(), Bound::Included(from), limit, |_| true)?;
+        let rows = self.messages.range(self.base.as_ref(), Bound::Included(from), limit, |_| true)?;
         Ok(rows.into_iter().map(|row| row.1).collect())
     }
 
@@ -92,9 +86,7 @@ impl Machine {
         limit: usize,
     ) -> io::Result<Vec<(DueKey, model::Queue)>> {
         let from = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.due.range(self.base.as_ref(), from, limit, |key| {
-            key.due_at_ms <= until_ms
-        })?;
+        let rows = self.due.range(self.base.as_ref(), from, limit, |key| key.due_at_ms <= until_ms)?;
         let mut found = Vec::with_capacity(rows.len());
         for (key, ()) in rows {
             if let Some(queue) = self.queues.get(self.base.as_ref(), &key.queue)? {
@@ -109,9 +101,7 @@ impl Machine {
     /// # Errors
     /// As for [`Machine::message`].
     pub fn next_due_ms(&self) -> io::Result<Option<u64>> {
-        let first = self
-            .due
-            .range(self.base.as_ref(), Bound::Unbounded, 1, |_| true)?;
+        let first = self.due.range(self.base.as_ref(), Bound::Unbounded, 1, |_| true)?;
         Ok(first.first().map(|row| row.0.due_at_ms))
     }
 
@@ -136,21 +126,11 @@ impl Machine {
         let from = match after {
             Some((priority, id)) => {
                 let rank = u8::MAX - u8::try_from(priority).unwrap_or(u8::MAX);
-                Bound::Excluded(WaitingKey {
-                    queue: key.clone(),
-                    rank,
-                    id,
-                })
+                Bound::Excluded(WaitingKey { queue: key.clone(), rank, id })
             }
-            None => Bound::Included(WaitingKey {
-                queue: key.clone(),
-                rank: 0,
-                id: 0,
-            }),
+            None => Bound::Included(WaitingKey { queue: key.clone(), rank: 0, id: 0 }),
         };
-        let rows = self
-            .waiting
-            .range(self.base.as_ref(), from, limit, |place| place.queue == *key)?;
+        let rows = self.waiting.range(self.base.as_ref(), from, limit, |place| place.queue == *key)?;
         let mut found = Vec::with_capacity(rows.len());
         for (place, ()) in rows {
             if let Some(message) = self.messages.get(self.base.as_ref(), &place.id)? {
@@ -165,11 +145,7 @@ impl Machine {
     /// # Errors
     /// As for [`Machine::message`].
     pub fn expired(&self, until_ms: u64, limit: usize) -> io::Result<Vec<Arc<Message>>> {
-        let rows = self
-            .expiry
-            .range(self.base.as_ref(), Bound::Unbounded, limit, |key| {
-                key.0 <= until_ms
-            })?;
+        let rows = self.expiry.range(self.base.as_ref(), Bound::Unbounded, limit, |key| key.0 <= until_ms)?;
         let mut found = Vec::with_capacity(rows.len());
         for ((_, id), ()) in rows {
             if let Some(message) = self.messages.get(self.base.as_ref(), &id)? {
@@ -184,9 +160,7 @@ impl Machine {
     /// # Errors
     /// As for [`Machine::message`].
     pub fn next_expiry_ms(&self) -> io::Result<Option<u64>> {
-        let first = self
-            .expiry
-            .range(self.base.as_ref(), Bound::Unbounded, 1, |_| true)?;
+        let first = self.expiry.range(self.base.as_ref(), Bound::Unbounded, 1, |_| true)?;
         Ok(first.first().map(|row| row.0.0))
     }
 
@@ -231,10 +205,7 @@ impl Machine {
     }
 
     /// Calls `visit` for every row but the header, table by table in key order, wherever it lies.
-    pub(super) fn for_each_row(
-        &self,
-        mut visit: impl FnMut(TableId, Bytes, Bytes),
-    ) -> io::Result<()> {
+    pub(super) fn for_each_row(&self, mut visit: impl FnMut(TableId, Bytes, Bytes)) -> io::Result<()> {
         self.visit_table(TableId::Messages, &self.messages, &mut visit)?;
         self.visit_table(TableId::Waiting, &self.waiting, &mut visit)?;
         self.visit_table(TableId::Queues, &self.queues, &mut visit)?;
@@ -244,11 +215,7 @@ impl Machine {
         let mut records = self.newest_finals(None, usize::MAX)?;
         records.reverse();
         for record in records {
-            visit(
-                TableId::Finals,
-                Key::encode(&record.id),
-                Value::encode(&record),
-            );
+            visit(TableId::Finals, Key::encode(&record.id), Value::encode(&record));
         }
         visit_resident(TableId::Sessions, &self.sessions, &mut visit);
         visit_resident(TableId::Accounts, &self.accounts, &mut visit);

@@ -29,23 +29,12 @@ impl<K: Key, V: Value> Resident<K, V> {
             let Some((last, _)) = page.last() else { break };
             from = Bound::Excluded(last.clone());
             for (key, value) in page {
-                let corrupt = || {
-                    io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("corrupt row in table {}", id.name()),
-                    )
-                };
-                rows.insert(
-                    K::decode(&key).ok_or_else(corrupt)?,
-                    V::decode(value).ok_or_else(corrupt)?,
-                );
+                let corrupt =
+                    || io::Error::new(io::ErrorKind::InvalidData, format!("corrupt row in table {}", id.name()));
+                rows.insert(K::decode(&key).ok_or_else(corrupt)?, V::decode(value).ok_or_else(corrupt)?);
             }
         }
-        Ok(Self {
-            id,
-            rows,
-            dirty: BTreeSet::new(),
-        })
+        Ok(Self { id, rows, dirty: BTreeSet::new() })
     }
 
     /// The value of a key.
@@ -85,15 +74,6 @@ impl<K: Key, V: Value> Resident<K, V> {
     /// The rows changed since the last call, as a checkpoint writes them.
     pub fn take_changes(&mut self) -> Vec<(TableId, Bytes, Option<Bytes>)> {
         let dirty = std::mem::take(&mut self.dirty);
-        dirty
-            .into_iter()
-            .map(|key| {
-                (
-                    self.id,
-                    key.encode(),
-                    self.rows.get(&key).map(Value::encode),
-                )
-            })
-            .collect()
+        dirty.into_iter().map(|key| (self.id, key.encode(), self.rows.get(&key).map(Value::encode))).collect()
     }
 }

@@ -66,17 +66,10 @@ impl<K: Key, V: Value> Frozen<K, V> {
     ///
     /// # Errors
     /// What `write` returned.
-    pub fn for_each<E>(
-        &self,
-        mut write: impl FnMut(TableId, Bytes, Option<Bytes>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn for_each<E>(&self, mut write: impl FnMut(TableId, Bytes, Option<Bytes>) -> Result<(), E>) -> Result<(), E> {
         for (key, slot) in self.layer.iter() {
             if slot.value.is_some() || slot.below {
-                write(
-                    self.id,
-                    key.encode(),
-                    slot.value.as_ref().map(Value::encode),
-                )?;
+                write(self.id, key.encode(), slot.value.as_ref().map(Value::encode))?;
             }
         }
         Ok(())
@@ -94,12 +87,7 @@ pub struct Table<K, V> {
 impl<K: Key, V: Value> Table<K, V> {
     /// A table without changes.
     pub fn new(id: TableId) -> Self {
-        Self {
-            id,
-            active: BTreeMap::new(),
-            frozen: None,
-            weight: 0,
-        }
+        Self { id, active: BTreeMap::new(), frozen: None, weight: 0 }
     }
 
     /// Bytes of memory that the overlay takes, roughly; without the frozen layer.
@@ -138,13 +126,7 @@ impl<K: Key, V: Value> Table<K, V> {
         self.weight += value.weight() + ROW_OVERHEAD;
         match self.active.get_mut(&key) {
             Some(slot) => slot.value = Some(value),
-            None => drop(self.active.insert(
-                key,
-                Slot {
-                    value: Some(value),
-                    below,
-                },
-            )),
+            None => drop(self.active.insert(key, Slot { value: Some(value), below })),
         }
     }
 
@@ -159,13 +141,7 @@ impl<K: Key, V: Value> Table<K, V> {
             }
             None => {
                 self.weight += ROW_OVERHEAD;
-                self.active.insert(
-                    key.clone(),
-                    Slot {
-                        value: None,
-                        below: true,
-                    },
-                );
+                self.active.insert(key.clone(), Slot { value: None, below: true });
             }
         }
     }
@@ -184,24 +160,14 @@ impl<K: Key, V: Value> Table<K, V> {
         let mut found = Vec::new();
         let bound = (from.clone(), Bound::Unbounded);
         let mut active = self.active.range(bound.clone()).peekable();
-        let mut frozen = self
-            .frozen
-            .as_ref()
-            .map(|layer| layer.range(bound))
-            .into_iter()
-            .flatten()
-            .peekable();
+        let mut frozen = self.frozen.as_ref().map(|layer| layer.range(bound)).into_iter().flatten().peekable();
         let mut below = BaseCursor::new(self.id, base, &from, limit);
         while found.len() < limit {
-            let lowest = [
-                active.peek().map(|row| row.0),
-                frozen.peek().map(|row| row.0),
-                below.peek()?,
-            ]
-            .into_iter()
-            .flatten()
-            .min()
-            .cloned();
+            let lowest = [active.peek().map(|row| row.0), frozen.peek().map(|row| row.0), below.peek()?]
+                .into_iter()
+                .flatten()
+                .min()
+                .cloned();
             let Some(key) = lowest else { break };
             if !wanted(&key) {
                 break;
@@ -211,9 +177,7 @@ impl<K: Key, V: Value> Table<K, V> {
             let lower = below.take(&key);
             let value = match upper.or(middle) {
                 Some(slot) => slot.value.clone(),
-                None => lower
-                    .map(|bytes| V::decode(bytes).ok_or_else(|| corrupt(self.id)))
-                    .transpose()?,
+                None => lower.map(|bytes| V::decode(bytes).ok_or_else(|| corrupt(self.id))).transpose()?,
             };
             if let Some(value) = value {
                 found.push((key, value));
@@ -227,11 +191,7 @@ impl<K: Key, V: Value> Table<K, V> {
     /// # Panics
     /// When the checkpoint before is still being written: our own broken order.
     pub fn freeze(&mut self) -> Frozen<K, V> {
-        assert!(
-            self.frozen.is_none(),
-            "a checkpoint of {} is still being written",
-            self.id.name()
-        );
+        assert!(self.frozen.is_none(), "a checkpoint of {} is still being written", self.id.name());
         let layer = Arc::new(std::mem::take(&mut self.active));
         self.frozen = Some(layer.clone());
         self.weight = 0;
@@ -271,13 +231,7 @@ impl<'a, K: Key> BaseCursor<'a, K> {
             Bound::Excluded(key) => Bound::Excluded(key.encode()),
             Bound::Unbounded => Bound::Unbounded,
         };
-        Self {
-            id,
-            base,
-            page: Default::default(),
-            next: Some(next),
-            page_rows: limit.clamp(1, 256),
-        }
+        Self { id, base, page: Default::default(), next: Some(next), page_rows: limit.clamp(1, 256) }
     }
 
     fn peek(&mut self) -> io::Result<Option<&K>> {
@@ -302,11 +256,7 @@ impl<'a, K: Key> BaseCursor<'a, K> {
     }
 
     fn take(&mut self, key: &K) -> Option<Bytes> {
-        if self.page.front().is_some_and(|row| row.0 == *key) {
-            self.page.pop_front().map(|row| row.1)
-        } else {
-            None
-        }
+        if self.page.front().is_some_and(|row| row.0 == *key) { self.page.pop_front().map(|row| row.1) } else { None }
     }
 }
 

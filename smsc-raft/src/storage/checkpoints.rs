@@ -35,25 +35,15 @@ impl CheckpointStore {
     /// # Errors
     /// The file cannot be read or written, belongs to a process that runs, or is no message store.
     pub fn open(path: &Path, cache_bytes: usize) -> io::Result<Self> {
-        let db = Database::builder()
-            .set_cache_size(cache_bytes)
-            .create(path)
-            .map_err(|error| at(path, error.into()))?;
-        let store = Self {
-            db,
-            path: path.to_owned(),
-        };
-        let made = store
-            .db
-            .begin_write()
-            .map_err(|error| at(path, error.into()))
-            .and_then(|txn| {
-                for table in TableId::ALL {
-                    txn.open_table(definition(table))
-                        .map_err(|error| at(path, error.into()))?;
-                }
-                txn.commit().map_err(|error| at(path, error.into()))
-            });
+        let db =
+            Database::builder().set_cache_size(cache_bytes).create(path).map_err(|error| at(path, error.into()))?;
+        let store = Self { db, path: path.to_owned() };
+        let made = store.db.begin_write().map_err(|error| at(path, error.into())).and_then(|txn| {
+            for table in TableId::ALL {
+                txn.open_table(definition(table)).map_err(|error| at(path, error.into()))?;
+            }
+            txn.commit().map_err(|error| at(path, error.into()))
+        });
         made.map(|()| store)
     }
 
@@ -62,20 +52,10 @@ impl CheckpointStore {
     /// # Errors
     /// The file cannot be read.
     pub fn view(&self) -> io::Result<Arc<StoreView>> {
-        let txn = self
-            .db
-            .begin_read()
-            .map_err(|error| at(&self.path, error.into()))?;
-        let tables = TableId::ALL
-            .iter()
-            .map(|table| txn.open_table(definition(*table)));
-        let tables = tables
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| at(&self.path, error.into()))?;
-        Ok(Arc::new(StoreView {
-            tables,
-            path: self.path.clone(),
-        }))
+        let txn = self.db.begin_read().map_err(|error| at(&self.path, error.into()))?;
+        let tables = TableId::ALL.iter().map(|table| txn.open_table(definition(*table)));
+        let tables = tables.collect::<Result<Vec<_>, _>>().map_err(|error| at(&self.path, error.into()))?;
+        Ok(Arc::new(StoreView { tables, path: self.path.clone() }))
     }
 
     /// Writes a checkpoint and returns the view of it. On disk when this returns.
@@ -93,24 +73,15 @@ impl CheckpointStore {
     /// As for [`CheckpointStore::write`].
     pub fn transaction(
         &self,
-        fill: impl FnOnce(
-            &mut dyn FnMut(TableId, Bytes, Option<Bytes>) -> io::Result<()>,
-        ) -> io::Result<()>,
+        fill: impl FnOnce(&mut dyn FnMut(TableId, Bytes, Option<Bytes>) -> io::Result<()>) -> io::Result<()>,
     ) -> io::Result<()> {
         let path = &self.path;
-        let mut txn = self
-            .db
-            .begin_write()
-            .map_err(|error| at(path, error.into()))?;
+        let mut txn = self.db.begin_write().map_err(|error| at(path, error.into()))?;
         // Costs a little at each commit and spares a scan of the whole file after a crash.
         txn.set_quick_repair(true);
         {
-            let tables = TableId::ALL
-                .iter()
-                .map(|table| txn.open_table(definition(*table)));
-            let mut tables = tables
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| at(path, error.into()))?;
+            let tables = TableId::ALL.iter().map(|table| txn.open_table(definition(*table)));
+            let mut tables = tables.collect::<Result<Vec<_>, _>>().map_err(|error| at(path, error.into()))?;
             fill(&mut |table, key, value| {
                 let rows = &mut tables[table as usize];
                 let done = match value {
@@ -152,9 +123,7 @@ pub struct StoreView {
 
 impl Base for StoreView {
     fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
-        let value = self.tables[table as usize]
-            .get(key)
-            .map_err(|error| at(&self.path, error.into()))?;
+        let value = self.tables[table as usize].get(key).map_err(|error| at(&self.path, error.into()))?;
         Ok(value.map(|guard| Bytes::copy_from_slice(guard.value())))
     }
 
@@ -165,10 +134,7 @@ impl Base for StoreView {
         rows.take(limit)
             .map(|row| {
                 let (key, value) = row.map_err(|error| at(&self.path, error.into()))?;
-                Ok((
-                    Bytes::copy_from_slice(key.value()),
-                    Bytes::copy_from_slice(value.value()),
-                ))
+                Ok((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())))
             })
             .collect()
     }
@@ -203,30 +169,15 @@ mod tests {
         let put = |value: &'static [u8]| {
             store
                 .transaction(|write| {
-                    write(
-                        TableId::Accounts,
-                        Bytes::from_static(b"k"),
-                        Some(Bytes::from_static(value)),
-                    )
+                    write(TableId::Accounts, Bytes::from_static(b"k"), Some(Bytes::from_static(value)))
                 })
                 .unwrap();
         };
         put(b"one");
         let view = store.view().unwrap();
         put(b"two");
-        assert_eq!(
-            view.get(TableId::Accounts, b"k").unwrap().as_deref(),
-            Some(&b"one"[..])
-        );
-        assert_eq!(
-            store
-                .view()
-                .unwrap()
-                .get(TableId::Accounts, b"k")
-                .unwrap()
-                .as_deref(),
-            Some(&b"two"[..])
-        );
+        assert_eq!(view.get(TableId::Accounts, b"k").unwrap().as_deref(), Some(&b"one"[..]));
+        assert_eq!(store.view().unwrap().get(TableId::Accounts, b"k").unwrap().as_deref(), Some(&b"two"[..]));
     }
 
     #[test]

@@ -42,12 +42,7 @@ impl SnapshotSource for SnapshotData {
         });
         refused.into_iter().chain(rows.flat_map(|page| {
             let (rows, failed) = match page {
-                Ok((table, rows)) => (
-                    rows.into_iter()
-                        .map(move |row| Ok(row_of(table, row)))
-                        .collect(),
-                    None,
-                ),
+                Ok((table, rows)) => (rows.into_iter().map(move |row| Ok(row_of(table, row))).collect(), None),
                 Err(error) => (Vec::new(), Some(Err(error))),
             };
             rows.into_iter().chain(failed)
@@ -56,11 +51,7 @@ impl SnapshotSource for SnapshotData {
 }
 
 fn row_of(table: TableId, (key, value): Row) -> SnapshotRow {
-    SnapshotRow {
-        table: table.name(),
-        key,
-        value,
-    }
+    SnapshotRow { table: table.name(), key, value }
 }
 
 /// The rows of one table, page by page; ends after an error.
@@ -75,10 +66,7 @@ impl Iterator for Pages {
 
     fn next(&mut self) -> Option<Self::Item> {
         let from = self.from.take()?;
-        match self
-            .view
-            .range(self.table, from.as_ref().map(Bytes::as_ref), PAGE_ROWS)
-        {
+        match self.view.range(self.table, from.as_ref().map(Bytes::as_ref), PAGE_ROWS) {
             Err(error) => Some(Err(error)),
             Ok(rows) => {
                 let (last, _) = rows.last()?;
@@ -120,22 +108,14 @@ impl SnapshotReceiver {
             _ => {}
         }
         let store = CheckpointStore::open(&path, 16 << 20)?;
-        Ok(Self {
-            store,
-            path,
-            batch: Vec::new(),
-            bytes: 0,
-        })
+        Ok(Self { store, path, batch: Vec::new(), bytes: 0 })
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
-        self.store.transaction(|write| {
-            batch
-                .into_iter()
-                .try_for_each(|(table, key, value)| write(table, key, Some(value)))
-        })
+        self.store
+            .transaction(|write| batch.into_iter().try_for_each(|(table, key, value)| write(table, key, Some(value))))
     }
 }
 
@@ -151,11 +131,7 @@ impl SnapshotSink for SnapshotReceiver {
         })?;
         self.bytes += key.len() + value.len();
         self.batch.push((table, key, value));
-        if self.bytes >= BATCH_BYTES {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        if self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 
     fn finish(mut self) -> io::Result<SnapshotData> {

@@ -50,42 +50,25 @@ enum Admits {
 impl Gate {
     /// Lets the cluster's nodes through.
     pub fn nodes(security: &Security) -> Self {
-        Self {
-            admits: Admits::Nodes,
-            tls: security.credentials().is_some(),
-        }
+        Self { admits: Admits::Nodes, tls: security.credentials().is_some() }
     }
 
     /// Lets operators through.
     pub fn admins(security: &Security) -> Self {
-        Self {
-            admits: Admits::Admins,
-            tls: security.credentials().is_some(),
-        }
+        Self { admits: Admits::Admins, tls: security.credentials().is_some() }
     }
 
     fn admit(&self, certs: Option<&[CertificateDer<'static>]>) -> Result<Caller, Status> {
         if !self.tls {
             return Ok(Caller::Loopback);
         }
-        let holder = certs
-            .and_then(<[_]>::first)
-            .and_then(Holder::of)
-            .ok_or_else(|| {
-                Status::unauthenticated(
-                    "the certificate names neither a node (node-ID) nor an operator (admin-NAME)",
-                )
-            })?;
+        let holder = certs.and_then(<[_]>::first).and_then(Holder::of).ok_or_else(|| {
+            Status::unauthenticated("the certificate names neither a node (node-ID) nor an operator (admin-NAME)")
+        })?;
         match (&holder, self.admits) {
-            (Holder::Node(_), Admits::Nodes) | (Holder::Admin(_), Admits::Admins) => {
-                Ok(Caller::Certified(holder))
-            }
-            (_, Admits::Nodes) => Err(Status::permission_denied(format!(
-                "{holder} is no node of the cluster"
-            ))),
-            (_, Admits::Admins) => Err(Status::permission_denied(format!(
-                "{holder} is no operator"
-            ))),
+            (Holder::Node(_), Admits::Nodes) | (Holder::Admin(_), Admits::Admins) => Ok(Caller::Certified(holder)),
+            (_, Admits::Nodes) => Err(Status::permission_denied(format!("{holder} is no node of the cluster"))),
+            (_, Admits::Admins) => Err(Status::permission_denied(format!("{holder} is no operator"))),
         }
     }
 }

@@ -27,25 +27,18 @@ type Answer = Result<StreamAppendResult<TypeConfig>, RpcError>;
 ///
 /// A link that stands still is noticed by the connection's keepalive and by the peer watch, not by a timer per
 /// append: an append waits for the peer's disk, and one that stalls would only be sent the same again.
-pub(super) async fn stream<'s, S>(
-    link: Arc<PeerLink>,
-    input: S,
-) -> Result<BoxStream<'s, Answer>, RpcError>
+pub(super) async fn stream<'s, S>(link: Arc<PeerLink>, input: S) -> Result<BoxStream<'s, Answer>, RpcError>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
     let mut resets = link.resets();
-    let mut client = link
-        .client(Lane::Replication)
-        .map_err(|e| unreachable(&e))?;
+    let mut client = link.client(Lane::Replication).map_err(|e| unreachable(&e))?;
     let (requests, closer) = closable(input.flat_map(|request| stream::iter(pieces(request))));
     let opened = tokio::select! {
         opened = client.stream_append(requests) => opened,
         _ = resets.changed() => return Err(unreachable(&link.error("the connection was given up"))),
     };
-    let answers = opened
-        .map_err(|status| unreachable(&link.failed(&status)))?
-        .into_inner();
+    let answers = opened.map_err(|status| unreachable(&link.failed(&status)))?.into_inner();
 
     let answers = stream::unfold(Some((answers, resets, link, closer)), |state| async move {
         let (mut answers, mut resets, link, closer) = state?;
@@ -71,12 +64,7 @@ fn pieces(request: AppendEntriesRequest<TypeConfig>) -> Vec<wire_raft::AppendReq
         return vec![wire::append_request(&request)];
     }
     let mut pieces = Vec::with_capacity(left / PIECE_BYTES + 1);
-    let AppendEntriesRequest {
-        vote,
-        mut prev_log_id,
-        entries,
-        leader_commit,
-    } = request;
+    let AppendEntriesRequest { vote, mut prev_log_id, entries, leader_commit } = request;
     let (mut piece, mut bytes) = (Vec::new(), 0);
     for entry in entries {
         bytes += size(&entry);
@@ -85,12 +73,7 @@ fn pieces(request: AppendEntriesRequest<TypeConfig>) -> Vec<wire_raft::AppendReq
         piece.push(entry);
         if bytes >= PIECE_BYTES || left == 0 {
             let entries = mem::take(&mut piece);
-            let request = AppendEntriesRequest {
-                vote,
-                prev_log_id,
-                entries,
-                leader_commit,
-            };
+            let request = AppendEntriesRequest { vote, prev_log_id, entries, leader_commit };
             pieces.push(wire::append_request(&request));
             prev_log_id = Some(last_log_id);
             bytes = 0;
@@ -119,11 +102,7 @@ mod tests {
     use crate::convert::log_id;
 
     fn id(index: u64) -> wire_raft::LogId {
-        wire_raft::LogId {
-            term: 1,
-            node_id: 1,
-            index,
-        }
+        wire_raft::LogId { term: 1, node_id: 1, index }
     }
 
     fn request(sizes: &[usize]) -> AppendEntriesRequest<TypeConfig> {
@@ -150,14 +129,7 @@ mod tests {
             (vec![MIB, 20 * MIB, MIB, 0], vec![2, 2]),
         ] {
             let pieces = pieces(request(&sizes));
-            assert_eq!(
-                pieces
-                    .iter()
-                    .map(|piece| piece.entries.len())
-                    .collect::<Vec<_>>(),
-                counts,
-                "{sizes:?}"
-            );
+            assert_eq!(pieces.iter().map(|piece| piece.entries.len()).collect::<Vec<_>>(), counts, "{sizes:?}");
             let mut prev = id(10);
             for piece in pieces {
                 assert_eq!(piece.prev_log_id, Some(prev));

@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use futures::Stream;
 use openraft::base::{BoxFuture, BoxStream};
-use openraft::errors::{
-    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
-};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{
-    Backoff, NetAppend, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote,
-    RPCOption, RPCTypes, RaftNetworkFactory, stream_append_sequential,
+    Backoff, NetAppend, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption, RPCTypes,
+    RaftNetworkFactory, stream_append_sequential,
 };
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
-    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use tonic::{Response, Status};
 
@@ -45,12 +43,7 @@ pub struct PeerFactory<D> {
 impl<D: SnapshotSource> PeerFactory<D> {
     fn network(&self, target: u64, node: &Member, appends: Appends) -> PeerNetwork<D> {
         let link = self.transport.link(target, node);
-        PeerNetwork {
-            node_id: self.transport.node_id(),
-            link,
-            appends,
-            snapshot: PhantomData,
-        }
+        PeerNetwork { node_id: self.transport.node_id(), link, appends, snapshot: PhantomData }
     }
 }
 
@@ -100,12 +93,7 @@ impl<D> PeerNetwork<D> {
     }
 
     fn timeout(&self, action: RPCTypes, timeout: Duration) -> RpcError {
-        RPCError::Timeout(Timeout {
-            action,
-            id: self.node_id,
-            target: self.link.node_id(),
-            timeout,
-        })
+        RPCError::Timeout(Timeout { action, id: self.node_id, target: self.link.node_id(), timeout })
     }
 }
 
@@ -124,21 +112,13 @@ impl<D: SnapshotSource> NetAppend<TypeConfig> for PeerNetwork<D> {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        let mut client = self
-            .link
-            .client(Lane::Control)
-            .map_err(|e| unreachable(&e))?;
+        let mut client = self.link.client(Lane::Control).map_err(|e| unreachable(&e))?;
         let call = client.append(wire::append_request(&rpc));
         let response = self.answer(RPCTypes::AppendEntries, &option, call).await?;
-        let response =
-            wire::append_response_from(response).map_err(|e| nonsense(&self.link, &e))?;
+        let response = wire::append_response_from(response).map_err(|e| nonsense(&self.link, &e))?;
         if response.is_conflict() && rpc.prev_log_id.is_none() {
             // The engine relies on it that nothing conflicts with the empty log.
-            return Err(unreachable(
-                &self
-                    .link
-                    .error("claims a conflict with the beginning of the log"),
-            ));
+            return Err(unreachable(&self.link.error("claims a conflict with the beginning of the log")));
         }
         Ok(response)
     }
@@ -149,10 +129,7 @@ impl<D: SnapshotSource> NetStreamAppend<TypeConfig> for PeerNetwork<D> {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<
-        's,
-        Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>,
-    >
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
@@ -169,10 +146,7 @@ impl<D: SnapshotSource> NetVote<TypeConfig> for PeerNetwork<D> {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
-        let mut client = self
-            .link
-            .client(Lane::Control)
-            .map_err(|e| unreachable(&e))?;
+        let mut client = self.link.client(Lane::Control).map_err(|e| unreachable(&e))?;
         let call = client.vote(wire::vote_request(&rpc));
         let response = self.answer(RPCTypes::Vote, &option, call).await?;
         wire::vote_response_from(&response).map_err(|e| nonsense(&self.link, &e))
@@ -183,10 +157,7 @@ impl<D: SnapshotSource> NetVote<TypeConfig> for PeerNetwork<D> {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
-        let mut client = self
-            .link
-            .client(Lane::Control)
-            .map_err(|e| unreachable(&e))?;
+        let mut client = self.link.client(Lane::Control).map_err(|e| unreachable(&e))?;
         let call = client.pre_vote(wire::vote_request(&rpc));
         let response = self.answer(RPCTypes::Vote, &option, call).await?;
         wire::vote_response_from(&response).map_err(|e| nonsense(&self.link, &e))
@@ -199,20 +170,14 @@ impl<D: SnapshotSource> NetTransferLeader<TypeConfig> for PeerNetwork<D> {
         req: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
-        let mut client = self
-            .link
-            .client(Lane::Control)
-            .map_err(|e| unreachable(&e))?;
+        let mut client = self.link.client(Lane::Control).map_err(|e| unreachable(&e))?;
         let call = client.transfer_leader(wire::transfer_request(&req));
         let response = self.answer(RPCTypes::TransferLeader, &option, call).await?;
         if response.refused.is_empty() {
             return Ok(Ok(()));
         }
         // The engine only logs the outcome; the peer's own words say most.
-        let error = self.link.error(format!(
-            "refused the transfer of leadership: {}",
-            response.refused
-        ));
+        let error = self.link.error(format!("refused the transfer of leadership: {}", response.refused));
         Err(RPCError::Network(NetworkError::from_string(error)))
     }
 }

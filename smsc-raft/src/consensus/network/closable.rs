@@ -24,10 +24,7 @@ pub(super) struct Closable<S>(Shared<S>);
 pub(super) struct Closer<S>(Shared<S>);
 
 pub(super) fn closable<S>(input: S) -> (Closable<S>, Closer<S>) {
-    let shared = Arc::new(Mutex::new(State {
-        input: Some(input),
-        waker: None,
-    }));
+    let shared = Arc::new(Mutex::new(State { input: Some(input), waker: None }));
     (Closable(shared.clone()), Closer(shared))
 }
 

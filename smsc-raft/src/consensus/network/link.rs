@@ -54,22 +54,12 @@ struct Dial {
 }
 
 impl PeerLink {
-    pub(super) fn new(
-        node_id: u64,
-        addr: &str,
-        security: &Security,
-        config: &TransportConfig,
-    ) -> Self {
+    pub(super) fn new(node_id: u64, addr: &str, security: &Security, config: &TransportConfig) -> Self {
         let dial = endpoint(node_id, addr, security, config).map(|endpoint| {
             let lanes = Mutex::new(Lanes::new(&endpoint));
             Dial { endpoint, lanes }
         });
-        Self {
-            node_id,
-            addr: addr.to_owned(),
-            dial,
-            resets: watch::Sender::new(0),
-        }
+        Self { node_id, addr: addr.to_owned(), dial, resets: watch::Sender::new(0) }
     }
 
     pub(super) fn node_id(&self) -> u64 {
@@ -85,10 +75,7 @@ impl PeerLink {
     /// # Errors
     /// The peer's address is none.
     pub(super) fn client(&self, lane: Lane) -> Result<RaftClient<Channel>, PeerError> {
-        let dial = self
-            .dial
-            .as_ref()
-            .map_err(|reason| self.error(reason.clone()))?;
+        let dial = self.dial.as_ref().map_err(|reason| self.error(reason.clone()))?;
         let channel = {
             let lanes = dial.lanes.lock().unwrap_or_else(PoisonError::into_inner);
             match lane {
@@ -117,11 +104,7 @@ impl PeerLink {
     }
 
     pub(super) fn error(&self, reason: impl Into<String>) -> PeerError {
-        PeerError {
-            node_id: self.node_id,
-            addr: self.addr.clone(),
-            reason: reason.into(),
-        }
+        PeerError { node_id: self.node_id, addr: self.addr.clone(), reason: reason.into() }
     }
 
     pub(super) fn failed(&self, status: &Status) -> PeerError {
@@ -129,20 +112,9 @@ impl PeerLink {
     }
 }
 
-fn endpoint(
-    node_id: u64,
-    addr: &str,
-    security: &Security,
-    config: &TransportConfig,
-) -> Result<Endpoint, String> {
-    let scheme = if security.credentials().is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let invalid = |e: tonic::transport::Error| {
-        format!("not an address of the form host:port: {}", with_causes(&e))
-    };
+fn endpoint(node_id: u64, addr: &str, security: &Security, config: &TransportConfig) -> Result<Endpoint, String> {
+    let scheme = if security.credentials().is_some() { "https" } else { "http" };
+    let invalid = |e: tonic::transport::Error| format!("not an address of the form host:port: {}", with_causes(&e));
     let mut endpoint = Endpoint::from_shared(format!("{scheme}://{addr}")).map_err(invalid)?;
     if let Some(credentials) = security.credentials() {
         let tls = credentials.client(node_id).timeout(config.connect_timeout);
@@ -151,9 +123,7 @@ fn endpoint(
     Ok(endpoint
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
-        .tcp_keepalive(Some(
-            config.keepalive.max(std::time::Duration::from_secs(1)),
-        ))
+        .tcp_keepalive(Some(config.keepalive.max(std::time::Duration::from_secs(1))))
         .http2_keep_alive_interval(config.keepalive)
         .keep_alive_timeout(config.keepalive)
         .keep_alive_while_idle(true)

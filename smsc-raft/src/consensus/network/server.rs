@@ -12,9 +12,9 @@ use openraft::errors::{Fatal, RaftError};
 use openraft::storage::RaftStateMachine;
 use smsc_proto::rpc::raft::raft_server::{self, RaftServer};
 use smsc_proto::rpc::raft::{
-    AppendRequest, AppendResponse, LeaderNote, LeaderNoteAck, PeerStatus, PeerStatusRequest,
-    SnapshotChunk, SnapshotResponse, StreamAppendResponse, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse, WatchPing,
+    AppendRequest, AppendResponse, LeaderNote, LeaderNoteAck, PeerStatus, PeerStatusRequest, SnapshotChunk,
+    SnapshotResponse, StreamAppendResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    WatchPing,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
@@ -71,13 +71,7 @@ where
         handler: Arc<dyn PeerHandler>,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
-        Self {
-            raft,
-            inbox,
-            handler,
-            receiving: Mutex::new(()),
-            shutdown,
-        }
+        Self { raft, inbox, handler, receiving: Mutex::new(()), shutdown }
     }
 }
 
@@ -99,9 +93,7 @@ where
 /// The address is not this host's, or taken.
 pub async fn incoming(listen: SocketAddr) -> io::Result<TcpIncoming> {
     let listener = TcpListener::bind(listen).await?;
-    Ok(TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(Duration::from_secs(5))))
+    Ok(TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(Duration::from_secs(5))))
 }
 
 /// Serves until `shutdown` turns true or its sender is dropped, then lets the calls under way end for a second.
@@ -125,9 +117,7 @@ pub async fn serve(
         let tls = credentials.server().timeout(config.connect_timeout);
         server = server.tls_config(tls).map_err(to_io)?;
     }
-    let serving = server
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, closing(shutdown.clone()));
+    let serving = server.add_routes(routes).serve_with_incoming_shutdown(incoming, closing(shutdown.clone()));
     tokio::select! {
         served = serving => served.map_err(to_io),
         () = async { closing(shutdown).await; tokio::time::sleep(CLOSING_MAX).await } => Ok(()),
@@ -150,10 +140,7 @@ where
     type StreamAppendStream = Answers<StreamAppendResponse>;
     type WatchStream = Answers<WatchPing>;
 
-    async fn append(
-        &self,
-        request: Request<AppendRequest>,
-    ) -> Result<Response<AppendResponse>, Status> {
+    async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
         let caller = Caller::of(&request)?;
         let append = wire::append_request_from(request.into_inner()).map_err(invalid)?;
         check_voice(&caller, &append.vote)?;
@@ -167,30 +154,23 @@ where
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
         let caller = Caller::of(&request)?;
         let refusal = Arc::new(OnceLock::new());
-        let requests = request
-            .into_inner()
-            .scan(refusal.clone(), move |refusal, request| {
-                future::ready(match checked_append(request, &caller) {
-                    Ok(append) => Some(append),
-                    Err(status) => {
-                        // The first refusal ends the stream, so there is no second.
-                        let _ = refusal.set(status);
-                        None
-                    }
-                })
-            });
+        let requests = request.into_inner().scan(refusal.clone(), move |refusal, request| {
+            future::ready(match checked_append(request, &caller) {
+                Ok(append) => Some(append),
+                Err(status) => {
+                    // The first refusal ends the stream, so there is no second.
+                    let _ = refusal.set(status);
+                    None
+                }
+            })
+        });
         let requests = requests.take_until(closing(self.shutdown.clone()));
-        let answers = self
-            .raft
-            .stream_append(requests)
-            .map(|answer| match answer {
-                Ok(answer) => Ok(wire::stream_response(&answer)),
-                Err(fatal) => Err(fatal_status(&fatal)),
-            });
+        let answers = self.raft.stream_append(requests).map(|answer| match answer {
+            Ok(answer) => Ok(wire::stream_response(&answer)),
+            Err(fatal) => Err(fatal_status(&fatal)),
+        });
         // What came before the refused request is answered first.
-        let refused = stream::once(future::lazy(move |_| refusal.get().cloned()))
-            .filter_map(future::ready)
-            .map(Err);
+        let refused = stream::once(future::lazy(move |_| refusal.get().cloned())).filter_map(future::ready).map(Err);
         Ok(Response::new(Box::pin(answers.chain(refused))))
     }
 
@@ -202,10 +182,7 @@ where
         Ok(Response::new(wire::vote_response(&response)))
     }
 
-    async fn pre_vote(
-        &self,
-        request: Request<VoteRequest>,
-    ) -> Result<Response<VoteResponse>, Status> {
+    async fn pre_vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteResponse>, Status> {
         let caller = Caller::of(&request)?;
         let vote = wire::vote_request_from(request.get_ref()).map_err(invalid)?;
         check_voice(&caller, &vote.vote)?;
@@ -220,22 +197,12 @@ where
         let caller = Caller::of(&request)?;
         let transfer = wire::transfer_request_from(request.get_ref()).map_err(invalid)?;
         check_voice(&caller, transfer.from_leader())?;
-        let response = self
-            .raft
-            .handle_transfer_leader(transfer)
-            .await
-            .map_err(|e| fatal_status(&e))?;
-        let refused = response
-            .err()
-            .map(|reason| reason.to_string())
-            .unwrap_or_default();
+        let response = self.raft.handle_transfer_leader(transfer).await.map_err(|e| fatal_status(&e))?;
+        let refused = response.err().map(|reason| reason.to_string()).unwrap_or_default();
         Ok(Response::new(TransferLeaderResponse { refused }))
     }
 
-    async fn snapshot(
-        &self,
-        request: Request<Streaming<SnapshotChunk>>,
-    ) -> Result<Response<SnapshotResponse>, Status> {
+    async fn snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Result<Response<SnapshotResponse>, Status> {
         let caller = Caller::of(&request)?;
         let mut pieces = request.into_inner();
         let (vote, meta) = snapshot::receive_header(&mut pieces).await?;
@@ -246,11 +213,7 @@ where
             Status::internal(format!("there is no place for a snapshot: {e}"))
         })?;
         let snapshot = snapshot::receive_rows(&mut pieces, sink, meta).await?;
-        let response = self
-            .raft
-            .install_full_snapshot(vote, snapshot)
-            .await
-            .map_err(|e| fatal_status(&e))?;
+        let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(|e| fatal_status(&e))?;
         Ok(Response::new(wire::snapshot_response(&response)))
     }
 
@@ -262,20 +225,12 @@ where
         Ok(Response::new(LeaderNoteAck {}))
     }
 
-    async fn status(
-        &self,
-        _request: Request<PeerStatusRequest>,
-    ) -> Result<Response<PeerStatus>, Status> {
+    async fn status(&self, _request: Request<PeerStatusRequest>) -> Result<Response<PeerStatus>, Status> {
         Ok(Response::new(self.handler.status().await))
     }
 
-    async fn watch(
-        &self,
-        request: Request<Streaming<WatchPing>>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        let pings = request
-            .into_inner()
-            .take_until(closing(self.shutdown.clone()));
+    async fn watch(&self, request: Request<Streaming<WatchPing>>) -> Result<Response<Self::WatchStream>, Status> {
+        let pings = request.into_inner().take_until(closing(self.shutdown.clone()));
         Ok(Response::new(Box::pin(pings)))
     }
 }
@@ -298,9 +253,7 @@ fn check_speaker(caller: &Caller, node_id: u64) -> Result<(), Status> {
     if caller.speaks_for(node_id) {
         return Ok(());
     }
-    Err(Status::permission_denied(format!(
-        "the caller's certificate is not that of node-{node_id}"
-    )))
+    Err(Status::permission_denied(format!("the caller's certificate is not that of node-{node_id}")))
 }
 
 fn invalid(error: ConvertError) -> Status {

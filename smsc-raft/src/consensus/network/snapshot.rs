@@ -94,10 +94,7 @@ impl Tally {
     }
 
     fn end(self) -> wire_raft::SnapshotEnd {
-        wire_raft::SnapshotEnd {
-            rows: self.rows,
-            crc: self.crc.finalize(),
-        }
+        wire_raft::SnapshotEnd { rows: self.rows, crc: self.crc.finalize() }
     }
 }
 
@@ -120,10 +117,7 @@ pub(super) async fn send<D: SnapshotSource>(
         _ = resets.changed() => Err(link.error("the connection was given up")),
     };
     drop(closer);
-    if let Err(error) = reader
-        .await
-        .unwrap_or_else(|panic| Err(io::Error::other(panic)))
-    {
+    if let Err(error) = reader.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
         let source = TypeConfig::err_from_error(&error);
         return Err(StorageError::read_snapshot(Some(meta.signature()), source).into());
     }
@@ -137,10 +131,7 @@ fn read<D: SnapshotSource>(
     snapshot: D,
     tx: &mpsc::Sender<wire_raft::SnapshotChunk>,
 ) -> io::Result<()> {
-    let queue = |part| {
-        tx.blocking_send(wire_raft::SnapshotChunk { part: Some(part) })
-            .is_ok()
-    };
+    let queue = |part| tx.blocking_send(wire_raft::SnapshotChunk { part: Some(part) }).is_ok();
     if !queue(Part::Header(header)) {
         return Ok(());
     }
@@ -175,15 +166,9 @@ fn read<D: SnapshotSource>(
 pub(super) async fn receive_header(
     pieces: &mut Streaming<wire_raft::SnapshotChunk>,
 ) -> Result<(Vote, SnapshotMeta), Status> {
-    let first = pieces
-        .next()
-        .await
-        .transpose()?
-        .and_then(|chunk| chunk.part);
+    let first = pieces.next().await.transpose()?.and_then(|chunk| chunk.part);
     let Some(Part::Header(header)) = first else {
-        return Err(Status::invalid_argument(
-            "a snapshot must begin with its header",
-        ));
+        return Err(Status::invalid_argument("a snapshot must begin with its header"));
     };
     wire::snapshot_header_from(header).map_err(|e| Status::invalid_argument(e.to_string()))
 }
@@ -217,9 +202,7 @@ pub(super) async fn receive_rows<S: SnapshotSink>(
         }
     }
     drop(tx);
-    let written = writer
-        .await
-        .unwrap_or_else(|panic| Err(Refused::Storage(io::Error::other(panic))));
+    let written = writer.await.unwrap_or_else(|panic| Err(Refused::Storage(io::Error::other(panic))));
     match (written, cut) {
         (Ok(snapshot), _) => Ok(Snapshot { meta, snapshot }),
         (Err(Refused::Cut), Some(status)) => Err(status),
@@ -227,9 +210,7 @@ pub(super) async fn receive_rows<S: SnapshotSink>(
             tracing::error!(%refused, "a snapshot from the leader was not taken");
             Err(match refused {
                 Refused::Storage(_) => Status::internal(refused.to_string()),
-                Refused::Cut | Refused::Damaged { .. } | Refused::Foreign(_) => {
-                    Status::data_loss(refused.to_string())
-                }
+                Refused::Cut | Refused::Damaged { .. } | Refused::Foreign(_) => Status::data_loss(refused.to_string()),
             })
         }
     }
@@ -242,39 +223,27 @@ enum Refused {
     Cut,
     #[error("the snapshot was damaged on its way: {rows} rows with checksum {crc:08x} came, {} with {:08x} were sent",
         .sent.rows, .sent.crc)]
-    Damaged {
-        rows: u64,
-        crc: u32,
-        sent: wire_raft::SnapshotEnd,
-    },
+    Damaged { rows: u64, crc: u32, sent: wire_raft::SnapshotEnd },
     #[error("the snapshot holds {0} where rows belong")]
     Foreign(&'static str),
     #[error("the snapshot could not be stored: {0}")]
     Storage(#[source] io::Error),
 }
 
-fn write<S: SnapshotSink>(
-    mut rx: mpsc::Receiver<wire_raft::SnapshotChunk>,
-    mut sink: S,
-) -> Result<S::Data, Refused> {
+fn write<S: SnapshotSink>(mut rx: mpsc::Receiver<wire_raft::SnapshotChunk>, mut sink: S) -> Result<S::Data, Refused> {
     let mut tally = Tally::default();
     while let Some(chunk) = rx.blocking_recv() {
         match chunk.part {
             Some(Part::Rows(rows)) => {
                 for row in rows.rows {
                     tally.add(&row.key, &row.value);
-                    sink.push(&rows.table, row.key, row.value)
-                        .map_err(Refused::Storage)?;
+                    sink.push(&rows.table, row.key, row.value).map_err(Refused::Storage)?;
                 }
             }
             Some(Part::End(sent)) => {
                 let received = tally.end();
                 if received != sent {
-                    return Err(Refused::Damaged {
-                        rows: received.rows,
-                        crc: received.crc,
-                        sent,
-                    });
+                    return Err(Refused::Damaged { rows: received.rows, crc: received.crc, sent });
                 }
                 return sink.finish().map_err(Refused::Storage);
             }

@@ -73,34 +73,19 @@ struct Inner {
 impl Transport {
     /// The transport of the node with this id. Connects to nobody yet.
     pub fn new(node_id: u64, security: Security, config: TransportConfig) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                node_id,
-                security,
-                config,
-                links: Mutex::default(),
-            }),
-        }
+        Self { inner: Arc::new(Inner { node_id, security, config, links: Mutex::default() }) }
     }
 
     /// What the engine makes its clients with, for snapshots of the type `D`.
     pub fn factory<D: SnapshotSource>(&self) -> PeerFactory<D> {
-        PeerFactory {
-            transport: self.clone(),
-            snapshot: PhantomData,
-        }
+        PeerFactory { transport: self.clone(), snapshot: PhantomData }
     }
 
     /// Asks a peer how it sees itself.
     ///
     /// # Errors
     /// The peer cannot be reached, refuses, or does not answer in time.
-    pub async fn status(
-        &self,
-        node_id: u64,
-        member: &Member,
-        within: Duration,
-    ) -> Result<PeerStatus, PeerError> {
+    pub async fn status(&self, node_id: u64, member: &Member, within: Duration) -> Result<PeerStatus, PeerError> {
         let link = self.link(node_id, member);
         let mut client = link.client(Lane::Control)?;
         match timeout(within, client.status(PeerStatusRequest {})).await {
@@ -132,11 +117,7 @@ impl Transport {
 
     /// Closes the connections to nodes that are no members any more.
     pub(super) fn retain(&self, is_member: impl Fn(u64) -> bool) {
-        let mut links = self
-            .inner
-            .links
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.retain(|id, link| {
             let keep = is_member(*id);
             if !keep {
@@ -157,23 +138,14 @@ impl Transport {
 
     /// The connections to a peer, made anew when it has moved to another address.
     pub(super) fn link(&self, node_id: u64, member: &Member) -> Arc<PeerLink> {
-        let mut links = self
-            .inner
-            .links
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = links.get(&node_id) {
             if link.addr() == member.addr {
                 return link.clone();
             }
             link.reset();
         }
-        let link = Arc::new(PeerLink::new(
-            node_id,
-            &member.addr,
-            &self.inner.security,
-            &self.inner.config,
-        ));
+        let link = Arc::new(PeerLink::new(node_id, &member.addr, &self.inner.security, &self.inner.config));
         links.insert(node_id, link.clone());
         link
     }

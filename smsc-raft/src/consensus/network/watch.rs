@@ -78,26 +78,17 @@ struct Watched {
 impl PeerWatch {
     /// A watch over nobody yet.
     pub fn new(transport: Transport) -> Self {
-        Self {
-            transport,
-            states: Arc::new(watch::Sender::new(States::new())),
-            watched: Mutex::default(),
-        }
+        Self { transport, states: Arc::new(watch::Sender::new(States::new())), watched: Mutex::default() }
     }
 
     /// Watches these members from now on, but for this node itself, and closes the connections to all others. A
     /// member whose address has changed counts as new. Must be called on the consensus runtime.
     pub fn set_members<'m>(&self, members: impl IntoIterator<Item = (u64, &'m Member)>) {
         let own_id = self.transport.node_id();
-        let members: BTreeMap<u64, &Member> = members
-            .into_iter()
-            .filter(|(id, _)| *id != own_id)
-            .collect();
+        let members: BTreeMap<u64, &Member> = members.into_iter().filter(|(id, _)| *id != own_id).collect();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain(|id, peer| {
-            let keep = members
-                .get(id)
-                .is_some_and(|member| member.addr == peer.member.addr);
+            let keep = members.get(id).is_some_and(|member| member.addr == peer.member.addr);
             if !keep {
                 peer.task.abort();
                 self.states.send_modify(|states| {
@@ -109,24 +100,14 @@ impl PeerWatch {
         self.transport.retain(|id| members.contains_key(&id));
         for (id, member) in members {
             watched.entry(id).or_insert_with(|| {
-                let state = PeerState {
-                    link: Link::Connecting,
-                    losses: 0,
-                };
+                let state = PeerState { link: Link::Connecting, losses: 0 };
                 self.states.send_modify(|states| {
                     states.insert(id, state);
                 });
                 let link = self.transport.link(id, member);
-                let watcher = Watcher {
-                    link,
-                    config: self.transport.config().clone(),
-                    states: self.states.clone(),
-                    sequence: 0,
-                };
-                Watched {
-                    member: member.clone(),
-                    task: tokio::spawn(watcher.run()),
-                }
+                let watcher =
+                    Watcher { link, config: self.transport.config().clone(), states: self.states.clone(), sequence: 0 };
+                Watched { member: member.clone(), task: tokio::spawn(watcher.run()) }
             });
         }
     }
@@ -139,12 +120,7 @@ impl PeerWatch {
 
 impl Drop for PeerWatch {
     fn drop(&mut self) {
-        for peer in self
-            .watched
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-        {
+        for peer in self.watched.lock().unwrap_or_else(PoisonError::into_inner).values() {
             peer.task.abort();
         }
     }
@@ -165,22 +141,11 @@ impl Watcher {
         loop {
             match self.connect().await {
                 Ok((pings, answers)) => {
-                    tracing::info!(
-                        node = self.link.node_id(),
-                        addr = self.link.addr(),
-                        "peer connected"
-                    );
-                    self.publish(Link::Connected {
-                        since: Instant::now(),
-                    });
+                    tracing::info!(node = self.link.node_id(), addr = self.link.addr(), "peer connected");
+                    self.publish(Link::Connected { since: Instant::now() });
                     let cause = self.follow(pings, answers).await;
                     let at = Instant::now();
-                    tracing::warn!(
-                        node = self.link.node_id(),
-                        addr = self.link.addr(),
-                        ?cause,
-                        "peer lost"
-                    );
+                    tracing::warn!(node = self.link.node_id(), addr = self.link.addr(), ?cause, "peer lost");
                     let silent = matches!(cause, Loss::Silent(_));
                     self.publish(Link::Lost { at, cause });
                     if silent {
@@ -191,12 +156,7 @@ impl Watcher {
                 }
                 Err(reason) => {
                     if reason != told {
-                        tracing::warn!(
-                            node = self.link.node_id(),
-                            addr = self.link.addr(),
-                            reason,
-                            "peer not reached"
-                        );
+                        tracing::warn!(node = self.link.node_id(), addr = self.link.addr(), reason, "peer not reached");
                         told = reason;
                     }
                 }
@@ -210,10 +170,7 @@ impl Watcher {
     async fn connect(&mut self) -> Result<(mpsc::Sender<WatchPing>, Streaming<WatchPing>), String> {
         let mut client = self.link.client(Lane::Control).map_err(|e| e.reason)?;
         // More pings than may be missed are never under way.
-        let queue = usize::try_from(self.config.pings_missed_max)
-            .unwrap_or(usize::MAX)
-            .saturating_add(2)
-            .min(64);
+        let queue = usize::try_from(self.config.pings_missed_max).unwrap_or(usize::MAX).saturating_add(2).min(64);
         let (tx, rx) = mpsc::channel(queue);
         let first = self.next_ping();
         // Fresh and longer than one, the queue has room.
@@ -227,10 +184,7 @@ impl Watcher {
             Ok(Ok((answers, Some(_)))) => Ok((tx, answers)),
             Ok(Ok((_, None))) => Err("it is shutting down".to_owned()),
             Ok(Err(status)) => Err(with_causes(&status)),
-            Err(_) => Err(format!(
-                "no answer within {:?}",
-                self.config.connect_timeout
-            )),
+            Err(_) => Err(format!("no answer within {:?}", self.config.connect_timeout)),
         }
     }
 
@@ -238,11 +192,7 @@ impl Watcher {
     ///
     /// Silence is counted in pings of ours and not in time: if this node itself stood still, one ping is missed and
     /// not the peer.
-    async fn follow(
-        &mut self,
-        pings: mpsc::Sender<WatchPing>,
-        mut answers: Streaming<WatchPing>,
-    ) -> Loss {
+    async fn follow(&mut self, pings: mpsc::Sender<WatchPing>, mut answers: Streaming<WatchPing>) -> Loss {
         let mut missed = 0;
         let mut ticks = interval(self.config.ping_interval.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -269,9 +219,7 @@ impl Watcher {
 
     fn next_ping(&mut self) -> WatchPing {
         self.sequence += 1;
-        WatchPing {
-            sequence: self.sequence,
-        }
+        WatchPing { sequence: self.sequence }
     }
 
     fn publish(&self, link: Link) {

@@ -88,30 +88,18 @@ pub enum LogError {
 impl LogError {
     /// For `map_err` on a call to the file system.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            action,
-            path: path.to_owned(),
-            source: Arc::new(source),
-        }
+        move |source| Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
     }
 
     pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<String>) -> Self {
-        Self::Corrupt {
-            path: path.to_owned(),
-            offset,
-            what: what.into(),
-        }
+        Self::Corrupt { path: path.to_owned(), offset, what: what.into() }
     }
 }
 
 fn advice(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "make room on this file system, then restart"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "give the user that runs this node the right to read and write there"
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on this file system, then restart",
+        io::ErrorKind::PermissionDenied => "give the user that runs this node the right to read and write there",
         io::ErrorKind::ReadOnlyFilesystem => "mount the file system for writing, then restart",
         io::ErrorKind::NotFound => "check the path, and that its file system is mounted",
         _ => "check the disk and the kernel's messages, then restart",

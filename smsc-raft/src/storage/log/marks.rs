@@ -71,16 +71,11 @@ impl Marks {
         match change {
             MarkChange::Add(mark) => self.marks.push_back(mark),
             MarkChange::RemoveFrom(index) => {
-                self.marks
-                    .truncate(self.marks.partition_point(|mark| mark.index < index));
+                self.marks.truncate(self.marks.partition_point(|mark| mark.index < index));
             }
             MarkChange::RemoveBefore(_, true) => self.marks.clear(),
             MarkChange::RemoveBefore(index, false) => {
-                while self
-                    .marks
-                    .get(1)
-                    .is_some_and(|second| second.index <= index)
-                {
+                while self.marks.get(1).is_some_and(|second| second.index <= index) {
                     self.marks.pop_front();
                 }
             }
@@ -94,26 +89,15 @@ impl Marks {
 
     /// Where the entries from `from` up to before `to` are; `None` if one has no place.
     pub(super) fn spans(&self, from: u64, to: u64) -> Option<Vec<Span>> {
-        let first = self
-            .marks
-            .partition_point(|mark| mark.index <= from)
-            .checked_sub(1)?;
+        let first = self.marks.partition_point(|mark| mark.index <= from).checked_sub(1)?;
         let mut spans = Vec::new();
         let mut at = from;
         for (position, mark) in self.marks.iter().enumerate().skip(first) {
             if at >= to {
                 break;
             }
-            let end = self
-                .marks
-                .get(position + 1)
-                .map_or(to, |next| next.index.min(to));
-            spans.push(Span {
-                segment: mark.segment.clone(),
-                offset: mark.offset,
-                from: at,
-                to: end,
-            });
+            let end = self.marks.get(position + 1).map_or(to, |next| next.index.min(to));
+            spans.push(Span { segment: mark.segment.clone(), offset: mark.offset, from: at, to: end });
             at = end;
         }
         Some(spans)

@@ -59,11 +59,7 @@ pub struct LogConfig {
 impl LogConfig {
     /// A log in this directory with segments and memory of 32 MiB.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            segment_bytes: 32 << 20,
-            cache_bytes: 32 << 20,
-        }
+        Self { dir: dir.into(), segment_bytes: 32 << 20, cache_bytes: 32 << 20 }
     }
 
     fn check(&self) -> Result<(), LogError> {
@@ -71,11 +67,7 @@ impl LogConfig {
             Ok(())
         } else {
             let (key, value) = ("segment_bytes", self.segment_bytes.into());
-            Err(LogError::Config {
-                key,
-                value,
-                allowed: "65536 to 1073741824",
-            })
+            Err(LogError::Config { key, value, allowed: "65536 to 1073741824" })
         }
     }
 }
@@ -105,18 +97,10 @@ impl LogStore {
     /// The same.
     pub fn open_on(disk: Arc<dyn Disk>, config: LogConfig) -> Result<Self, LogError> {
         config.check()?;
-        let LogConfig {
-            dir,
-            segment_bytes,
-            cache_bytes,
-        } = config;
-        disk.create_dir(&dir)
-            .map_err(LogError::io("create the directory", &dir))?;
+        let LogConfig { dir, segment_bytes, cache_bytes } = config;
+        disk.create_dir(&dir).map_err(LogError::io("create the directory", &dir))?;
         let lock_file = dir.join(LOCK_FILE);
-        let lock = match disk
-            .lock(&lock_file)
-            .map_err(LogError::io("lock", &lock_file))?
-        {
+        let lock = match disk.lock(&lock_file).map_err(LogError::io("lock", &lock_file))? {
             Lock::Taken(lock) => lock,
             Lock::HeldBy(holder) => return Err(LogError::InUse { dir, holder }),
         };
@@ -125,27 +109,11 @@ impl LogStore {
 
         let counters = Arc::new(Counters::new());
         let monitor = LogMonitor::new(counters.clone(), spares.clone());
-        let shared = Arc::new(Shared::new(
-            View::new(start.stream.clone(), marks, cache_bytes),
-            counters,
-        ));
+        let shared = Arc::new(Shared::new(View::new(start.stream.clone(), marks, cache_bytes), counters));
         let (requests, waiting) = mpsc::channel();
         let (wanted, wishes) = mpsc::channel();
-        let mut store = Self {
-            shared,
-            monitor,
-            requests: Some(requests),
-            threads: Vec::new(),
-            _lock: lock,
-        };
-        let writer = Writer::new(
-            disk,
-            dir,
-            store.shared.clone(),
-            spares.clone(),
-            wanted,
-            start,
-        );
+        let mut store = Self { shared, monitor, requests: Some(requests), threads: Vec::new(), _lock: lock };
+        let writer = Writer::new(disk, dir, store.shared.clone(), spares.clone(), wanted, start);
         store.spawn("smsc-log-write", move || writer.run(&waiting))?;
         store.spawn("smsc-log-spare", move || prepare_spares(&spares, &wishes))?;
         Ok(store)
@@ -156,14 +124,9 @@ impl LogStore {
         self.monitor.clone()
     }
 
-    fn spawn(
-        &mut self,
-        name: &'static str,
-        body: impl FnOnce() + Send + 'static,
-    ) -> Result<(), LogError> {
+    fn spawn(&mut self, name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<(), LogError> {
         let thread = thread::Builder::new().name(name.to_owned()).spawn(body);
-        self.threads
-            .push(thread.map_err(LogError::io("start the thread", name.as_ref()))?);
+        self.threads.push(thread.map_err(LogError::io("start the thread", name.as_ref()))?);
         Ok(())
     }
 
@@ -172,20 +135,13 @@ impl LogStore {
         requests.send(request).map_err(|_| self.stopped())
     }
 
-    async fn answered(
-        &self,
-        answer: oneshot::Receiver<Result<(), LogError>>,
-    ) -> Result<(), LogError> {
+    async fn answered(&self, answer: oneshot::Receiver<Result<(), LogError>>) -> Result<(), LogError> {
         answer.await.unwrap_or_else(|_| Err(self.stopped()))
     }
 
     /// Why the writer is gone.
     fn stopped(&self) -> LogError {
-        self.shared
-            .counters
-            .check()
-            .err()
-            .unwrap_or(LogError::Stopped)
+        self.shared.counters.check().err().unwrap_or(LogError::Stopped)
     }
 }
 
@@ -216,10 +172,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let view = self.shared.checked()?;
-        Ok(LogState {
-            last_purged_log_id: view.stream.purged,
-            last_log_id: view.stream.last,
-        })
+        Ok(LogState { last_purged_log_id: view.stream.purged, last_log_id: view.stream.last })
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
@@ -229,10 +182,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         self.shared.counters.check()?;
         let (answer, answered) = oneshot::channel();
-        self.send(Request::Vote {
-            vote: *vote,
-            answer,
-        })?;
+        self.send(Request::Vote { vote: *vote, answer })?;
         Ok(self.answered(answered).await?)
     }
 
@@ -245,26 +195,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(self.shared.checked()?.stream.committed)
     }
 
-    async fn append<I>(
-        &mut self,
-        entries: I,
-        callback: IOFlushed<TypeConfig>,
-    ) -> Result<(), io::Error>
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
     where
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
-        let taken = self
-            .shared
-            .checked()
-            .and_then(|mut view| view.append(&entries, BATCH_BYTES_MAX));
+        let taken = self.shared.checked().and_then(|mut view| view.append(&entries, BATCH_BYTES_MAX));
         match taken {
-            Ok(ticket) => Ok(self.send(Request::Append {
-                entries,
-                ticket,
-                flushed: callback,
-            })?),
+            Ok(ticket) => Ok(self.send(Request::Append { entries, ticket, flushed: callback })?),
             Err(error) => {
                 callback.io_completed(Err(error.clone().into()));
                 Err(error.into())
@@ -275,10 +214,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         self.shared.checked()?.truncate(last_log_id)?;
         let (answer, answered) = oneshot::channel();
-        self.send(Request::Truncate {
-            after: last_log_id,
-            answer,
-        })?;
+        self.send(Request::Truncate { after: last_log_id, answer })?;
         Ok(self.answered(answered).await?)
     }
 

@@ -42,11 +42,8 @@ impl LogMonitor {
         let started_ns = counters.flush_started_ns.load(Ordering::Relaxed);
         LogMetrics {
             flushes: counters.flushes.load(Ordering::Relaxed),
-            last_flush_duration: Duration::from_nanos(
-                counters.last_flush_ns.load(Ordering::Relaxed),
-            ),
-            last_flush_started: (started_ns != 0)
-                .then(|| counters.opened + Duration::from_nanos(started_ns)),
+            last_flush_duration: Duration::from_nanos(counters.last_flush_ns.load(Ordering::Relaxed)),
+            last_flush_started: (started_ns != 0).then(|| counters.opened + Duration::from_nanos(started_ns)),
             bytes_written: counters.bytes_written.load(Ordering::Relaxed),
             disk_bytes: self.spares.disk_bytes(),
         }
@@ -82,18 +79,13 @@ impl Counters {
     }
 
     /// Runs one flush of this many bytes and measures it. One that fails stays under way.
-    pub(super) fn measure<E>(
-        &self,
-        bytes: usize,
-        flush: impl FnOnce() -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(super) fn measure<E>(&self, bytes: usize, flush: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let started_ns = nanos(self.opened.elapsed()).max(1);
         self.flush_started_ns.store(started_ns, Ordering::Relaxed);
         flush()?;
         let took_ns = nanos(self.opened.elapsed()).saturating_sub(started_ns);
         self.last_flush_ns.store(took_ns, Ordering::Relaxed);
-        self.bytes_written
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+        self.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
         self.flushes.fetch_add(1, Ordering::Relaxed);
         self.flush_started_ns.store(0, Ordering::Relaxed);
         Ok(())

@@ -104,15 +104,9 @@ impl RaftLogReader<TypeConfig> for LogReader {
                     }
                     Ok(Err(vote)) => {
                         let changed = LeaderChanged::new(leader, vote);
-                        (
-                            vec![Err(LeaderBoundedStreamError::LeaderChanged(changed))],
-                            None,
-                        )
+                        (vec![Err(LeaderBoundedStreamError::LeaderChanged(changed))], None)
                     }
-                    Err(error) => (
-                        vec![Err(LeaderBoundedStreamError::IoError(error.into()))],
-                        None,
-                    ),
+                    Err(error) => (vec![Err(LeaderBoundedStreamError::IoError(error.into()))], None),
                 };
                 Some((stream::iter(items), next))
             }
@@ -120,10 +114,7 @@ impl RaftLogReader<TypeConfig> for LogReader {
         Box::pin(futures::StreamExt::flatten(chunks))
     }
 
-    async fn entries_stream<RB>(
-        &mut self,
-        range: RB,
-    ) -> impl Stream<Item = Result<Entry, io::Error>> + Send
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + Send
     where
         RB: RangeBounds<u64> + Clone + Debug + Send,
     {
@@ -158,11 +149,7 @@ impl RaftLogReader<TypeConfig> for LogReader {
         Ok(self.shared.checked()?.stream.vote)
     }
 
-    async fn limited_get_log_entries(
-        &mut self,
-        start: u64,
-        end: u64,
-    ) -> Result<Vec<Entry>, io::Error> {
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
         Ok(self.read(start, end, CHUNK_BYTES).await?)
     }
 }
@@ -184,10 +171,7 @@ fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
 
 /// Where the next chunk begins, if there is one.
 fn following(entries: &[Entry], to: u64) -> Option<u64> {
-    entries
-        .last()
-        .map(|last| last.log_id.index + 1)
-        .filter(|next| *next < to)
+    entries.last().map(|last| last.log_id.index + 1).filter(|next| *next < to)
 }
 
 /// The entries of the spans, and whether these are all.
@@ -246,30 +230,18 @@ fn read_span(span: &Span, entries: &mut Vec<Entry>, left: &mut usize) -> Result<
 
 fn read_block(segment: &Segment, offset: u32, len: usize) -> Result<Bytes, LogError> {
     let mut block = vec![0; len.min((segment.capacity - offset) as usize)];
-    segment
-        .file
-        .read_at(&mut block, offset.into())
-        .map_err(LogError::io("read", &segment.path))?;
+    segment.file.read_at(&mut block, offset.into()).map_err(LogError::io("read", &segment.path))?;
     Ok(block.into())
 }
 
 /// The entry that a valid record holds.
-fn decode_entry(
-    segment: &Segment,
-    offset: u32,
-    index: u64,
-    payload: Bytes,
-) -> Result<Entry, LogError> {
+fn decode_entry(segment: &Segment, offset: u32, index: u64, payload: Bytes) -> Result<Entry, LogError> {
     let corrupt = |what: String| LogError::corrupt(&segment.path, offset.into(), what);
-    let record = wire::Entry::decode(payload)
-        .map_err(|e| corrupt(format!("an entry that cannot be decoded: {e}")))?;
+    let record = wire::Entry::decode(payload).map_err(|e| corrupt(format!("an entry that cannot be decoded: {e}")))?;
     let entry = convert::entry::from_wire(record).map_err(|e| corrupt(e.to_string()))?;
     if entry.log_id.index == index {
         Ok(entry)
     } else {
-        Err(corrupt(format!(
-            "the record of entry {index} holds entry {}",
-            entry.log_id
-        )))
+        Err(corrupt(format!("the record of entry {index} holds entry {}", entry.log_id)))
     }
 }

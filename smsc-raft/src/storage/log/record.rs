@@ -108,13 +108,7 @@ pub(super) fn record_len(payload_len: usize) -> usize {
 }
 
 /// Appends the record to the buffer.
-pub(super) fn encode(
-    buf: &mut Vec<u8>,
-    place: Place,
-    kind: Kind,
-    index: u64,
-    payload: &impl Message,
-) {
+pub(super) fn encode(buf: &mut Vec<u8>, place: Place, kind: Kind, index: u64, payload: &impl Message) {
     let start = buf.len();
     buf.extend_from_slice(&MAGIC.to_le_bytes());
     buf.extend_from_slice(&[kind.code(), 0]);
@@ -124,12 +118,7 @@ pub(super) fn encode(
     buf.extend_from_slice(&place.synced.to_le_bytes());
     buf.extend_from_slice(&[0; 4]);
     payload.encode(buf).expect("a Vec grows as needed");
-    let crc = checksum(
-        place.sequence,
-        place.offset,
-        &buf[start..start + 20],
-        &buf[start + HEADER..],
-    );
+    let crc = checksum(place.sequence, place.offset, &buf[start..start + 20], &buf[start + HEADER..]);
     buf[start + 20..start + HEADER].copy_from_slice(&crc.to_le_bytes());
     buf.resize(start + record_len(len as usize), 0);
 }
@@ -170,34 +159,18 @@ pub(super) fn parse(bytes: &[u8], sequence: u64, offset: u32) -> Parsed {
     if bytes[..2] != MAGIC.to_le_bytes() || bytes[3] != 0 {
         return Parsed::Invalid;
     }
-    let Some(kind) = Kind::from_code(bytes[2]) else {
-        return Parsed::Invalid;
-    };
+    let Some(kind) = Kind::from_code(bytes[2]) else { return Parsed::Invalid };
     let payload_len = u32_at(bytes, 4) as usize;
     let synced = u32_at(bytes, 16);
     if synced > offset {
         return Parsed::Invalid;
     }
-    let found = Found {
-        kind,
-        index: u64_at(bytes, 8),
-        synced,
-        payload_len,
-    };
+    let found = Found { kind, index: u64_at(bytes, 8), synced, payload_len };
     if bytes.len() < found.len() {
         return Parsed::Partial(found.len());
     }
-    let crc = checksum(
-        sequence,
-        offset,
-        &bytes[..20],
-        &bytes[HEADER..HEADER + payload_len],
-    );
-    if crc == u32_at(bytes, 20) {
-        Parsed::Record(found)
-    } else {
-        Parsed::Invalid
-    }
+    let crc = checksum(sequence, offset, &bytes[..20], &bytes[HEADER..HEADER + payload_len]);
+    if crc == u32_at(bytes, 20) { Parsed::Record(found) } else { Parsed::Invalid }
 }
 
 fn checksum(sequence: u64, offset: u32, header: &[u8], payload: &[u8]) -> u32 {
@@ -223,21 +196,11 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place {
-        sequence: 7,
-        offset: 4096,
-        synced: 4096,
-    };
+    const PLACE: Place = Place { sequence: 7, offset: 4096, synced: 4096 };
 
     fn sample() -> Vec<u8> {
         let mut buf = Vec::new();
-        let payload = Position {
-            log_id: Some(wire::LogId {
-                term: 3,
-                node_id: 1,
-                index: 300,
-            }),
-        };
+        let payload = Position { log_id: Some(wire::LogId { term: 3, node_id: 1, index: 300 }) };
         encode(&mut buf, PLACE, Kind::Truncate, 0, &payload);
         buf
     }
@@ -245,17 +208,11 @@ mod tests {
     #[test]
     fn a_record_is_read_as_written() {
         let buf = sample();
-        let Parsed::Record(found) = parse(&buf, 7, 4096) else {
-            panic!("a record")
-        };
-        assert_eq!(
-            (found.kind, found.index, found.synced),
-            (Kind::Truncate, 0, 4096)
-        );
+        let Parsed::Record(found) = parse(&buf, 7, 4096) else { panic!("a record") };
+        assert_eq!((found.kind, found.index, found.synced), (Kind::Truncate, 0, 4096));
         assert_eq!(found.len(), buf.len());
         assert_eq!(buf.len() % ALIGN, 0);
-        let payload =
-            Position::decode(&buf[HEADER..HEADER + found.payload_len]).expect("as encoded");
+        let payload = Position::decode(&buf[HEADER..HEADER + found.payload_len]).expect("as encoded");
         assert_eq!(payload.log_id.map(|id| id.index), Some(300));
     }
 
@@ -268,16 +225,11 @@ mod tests {
     #[test]
     fn a_flipped_bit_is_noticed_anywhere() {
         let whole = sample();
-        let Parsed::Record(found) = parse(&whole, 7, 4096) else {
-            panic!("a record")
-        };
+        let Parsed::Record(found) = parse(&whole, 7, 4096) else { panic!("a record") };
         for bit in 0..(HEADER + found.payload_len) * 8 {
             let mut damaged = whole.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                !matches!(parse(&damaged, 7, 4096), Parsed::Record(_)),
-                "bit {bit}"
-            );
+            assert!(!matches!(parse(&damaged, 7, 4096), Parsed::Record(_)), "bit {bit}");
         }
     }
 
@@ -285,10 +237,7 @@ mod tests {
     fn a_piece_says_how_much_is_missing() {
         let whole = sample();
         assert_eq!(parse(&whole[..10], 7, 4096), Parsed::Partial(HEADER));
-        assert_eq!(
-            parse(&whole[..HEADER], 7, 4096),
-            Parsed::Partial(whole.len())
-        );
+        assert_eq!(parse(&whole[..HEADER], 7, 4096), Parsed::Partial(whole.len()));
     }
 
     #[test]

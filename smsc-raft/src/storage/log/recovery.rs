@@ -52,25 +52,12 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path, spares: &Spares) -> Result<Re
         spares.count(segment.capacity.into());
         let read = replay.segment(&segment, Some(sequence) == last)?;
         if Some(sequence) == last {
-            // What a killed process wrote can be read back and yet be lost with the power.
-            segment
-                .file
-                .sync()
-                .map_err(LogError::io("sync", &segment.path))?;
-            disk.sync_dir(dir)
-                .map_err(LogError::io("sync the directory", dir))?;
+            disk.sync_dir(dir).map_err(LogError::io("sync the directory", dir))?;
         }
         if Some(sequence) == last && !read.ended {
-            active = Some(Active {
-                segment,
-                position: read.end,
-                index_max: read.index_max,
-            });
+            active = Some(Active { segment, position: read.end, index_max: read.index_max });
         } else {
-            replay.sealed.push_back(Sealed {
-                segment,
-                index_max: read.index_max,
-            });
+            replay.sealed.push_back(Sealed { segment, index_max: read.index_max });
         }
     }
     replay.check_begin(first, dir)?;
@@ -87,45 +74,22 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path, spares: &Spares) -> Result<Re
             let sequence = last.map_or(1, |last| last + 1);
             let spare = spares.take(0)?;
             let segment = Arc::new(Segment::activate(disk, dir, spare, sequence)?);
-            Active {
-                segment,
-                position: RECORDS_START,
-                index_max: None,
-            }
+            Active { segment, position: RECORDS_START, index_max: None }
         }
     };
-    let Replay {
-        stream,
-        marks,
-        marker,
-        sealed,
-        ..
-    } = replay;
-    Ok(Recovered {
-        start: Start {
-            stream,
-            sealed,
-            active,
-            marker,
-        },
-        marks,
-    })
+    let Replay { stream, marks, marker, sealed, .. } = replay;
+    Ok(Recovered { start: Start { stream, sealed, active, marker }, marks })
 }
 
 fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, LogError> {
-    let mut listing = Listing {
-        segments: Vec::new(),
-        spares: Vec::new(),
-    };
+    let mut listing = Listing { segments: Vec::new(), spares: Vec::new() };
     for name in disk.list(dir).map_err(LogError::io("list", dir))? {
         if let Some(sequence) = sequence_of(&name) {
             listing.segments.push(sequence);
         } else if Spares::is_name(&name) {
             listing.spares.push(name);
         } else if name != LOCK_FILE && !IGNORED.contains(&name.as_str()) {
-            return Err(LogError::Foreign {
-                path: dir.join(name),
-            });
+            return Err(LogError::Foreign { path: dir.join(name) });
         }
     }
     listing.segments.sort_unstable();
@@ -145,27 +109,18 @@ fn check_sequence(segments: &[u64], dir: &Path) -> Result<(), LogError> {
 
 /// Marks the end of a segment behind which parts of a torn write lie, so that nothing can ever join them.
 fn seal(torn: Active) -> Result<Sealed, LogError> {
-    let Active {
-        segment,
-        position,
-        index_max,
-    } = torn;
-    let place = Place {
-        sequence: segment.sequence,
-        offset: position,
-        synced: position,
-    };
+    let Active { segment, position, index_max } = torn;
+    let place = Place { sequence: segment.sequence, offset: position, synced: position };
     let mut end = Vec::new();
     encode(&mut end, place, Kind::End, 0, &Head::default());
-    segment
-        .file
-        .write_at(&end, position.into())
-        .map_err(LogError::io("write", &segment.path))?;
-    segment
-        .file
-        .sync()
-        .map_err(LogError::io("sync", &segment.path))?;
+    write_durably(&segment, position, &end)?;
     Ok(Sealed { segment, index_max })
+}
+
+/// Writes and syncs.
+fn write_durably(segment: &Segment, offset: u32, bytes: &[u8]) -> Result<(), LogError> {
+    segment.file.write_at(bytes, offset.into()).map_err(LogError::io("write", &segment.path))?;
+    segment.file.sync().map_err(LogError::io("sync", &segment.path))
 }
 
 /// How one segment ended.
@@ -192,48 +147,43 @@ struct Replay {
 impl Replay {
     fn segment(&mut self, segment: &Arc<Segment>, is_last: bool) -> Result<SegmentRead, LogError> {
         let mut bytes = vec![0; segment.capacity as usize];
-        segment
-            .file
-            .read_at(&mut bytes, 0)
-            .map_err(LogError::io("read", &segment.path))?;
+        segment.file.read_at(&mut bytes, 0).map_err(LogError::io("read", &segment.path))?;
         self.marker.interrupt();
-        let mut read = SegmentRead {
-            end: RECORDS_START,
-            ended: false,
-            index_max: None,
-        };
+        let mut read = SegmentRead { end: RECORDS_START, ended: false, index_max: None };
+        let mut synced = RECORDS_START;
         loop {
             let rest = &bytes[read.end as usize..];
-            let Parsed::Record(found) = parse(rest, segment.sequence, read.end) else {
-                break;
-            };
+            let Parsed::Record(found) = parse(rest, segment.sequence, read.end) else { break };
             let payload = &rest[HEADER..HEADER + found.payload_len];
-            if found.kind == Kind::End {
-                read.ended = true;
-                return Ok(read);
+            synced = found.synced;
+            read.ended = found.kind == Kind::End;
+            if !read.ended {
+                self.record(segment, read.end, found, payload)
+                    .map_err(|what| LogError::corrupt(&segment.path, read.end.into(), what))?;
             }
-            self.record(segment, read.end, found, payload)
-                .map_err(|what| LogError::corrupt(&segment.path, read.end.into(), what))?;
             if found.kind == Kind::Entry {
                 read.index_max = read.index_max.max(Some(found.index));
             }
             read.end += u32::try_from(found.len()).expect("a record lies within its segment");
+            if read.ended {
+                break;
+            }
         }
-        if !is_last {
+        if is_last {
+            if !read.ended {
+                self.torn_end(segment, &bytes, read.end)?;
+            }
+            // Once more, the same bytes: what a killed process wrote can be read back and yet be lost with the power, and
+            // after a sync that failed the next one has nothing to do, though the bytes never got to the disk.
+            write_durably(segment, synced, &bytes[synced as usize..read.end as usize])?;
+        } else if !read.ended {
             let what = "a record is not valid, though the next segment continues the log";
             return Err(LogError::corrupt(&segment.path, read.end.into(), what));
         }
-        self.torn_end(segment, &bytes, read.end)?;
         Ok(read)
     }
 
-    fn record(
-        &mut self,
-        segment: &Arc<Segment>,
-        offset: u32,
-        found: Found,
-        payload: &[u8],
-    ) -> Result<(), String> {
+    fn record(&mut self, segment: &Arc<Segment>, offset: u32, found: Found, payload: &[u8]) -> Result<(), String> {
         let first = offset == RECORDS_START;
         if first != (found.kind == Kind::Head) {
             return Err(format!("{:?} is not expected here", found.kind));
@@ -243,25 +193,17 @@ impl Replay {
             Kind::Entry => {
                 let id = entry_id(payload)?;
                 if id.index != found.index || !self.stream.takes(id.index) {
-                    return Err(format!(
-                        "entry {id} does not follow entry {:?}",
-                        self.stream.last.map(|l| l.index)
-                    ));
+                    return Err(format!("entry {id} does not follow entry {:?}", self.stream.last.map(|l| l.index)));
                 }
                 self.stream.last = Some(id);
                 if self.marker.marks(offset) {
-                    let mark = Mark {
-                        index: id.index,
-                        segment: segment.clone(),
-                        offset,
-                    };
+                    let mark = Mark { index: id.index, segment: segment.clone(), offset };
                     self.marks.apply(MarkChange::Add(mark));
                 }
             }
             Kind::Vote => {
                 let vote = wire::Vote::decode(payload).map_err(|e| e.to_string())?;
-                self.stream.vote =
-                    Some(convert::vote::from_wire(&vote).map_err(|e| e.to_string())?);
+                self.stream.vote = Some(convert::vote::from_wire(&vote).map_err(|e| e.to_string())?);
             }
             Kind::Committed => self.stream.follow(found.kind, payload)?,
             Kind::Truncate | Kind::Purge => {
@@ -298,8 +240,7 @@ impl Replay {
                 if next <= behind {
                     self.marker.interrupt();
                 }
-                self.marks
-                    .apply(MarkChange::RemoveBefore(behind, next <= behind));
+                self.marks.apply(MarkChange::RemoveBefore(behind, next <= behind));
             }
         }
     }
@@ -333,17 +274,10 @@ impl Replay {
             None => "the segments before this one are gone".to_owned(),
             Some(before) if next_index(*before) <= next_index(self.stream.purged) => return Ok(()),
             Some(before) => {
-                format!(
-                    "the segments before this one, with entries up to {}, are gone",
-                    next_index(*before) - 1
-                )
+                format!("the segments before this one, with entries up to {}, are gone", next_index(*before) - 1)
             }
         };
-        Err(LogError::corrupt(
-            &dir.join(file_name(first)),
-            RECORDS_START.into(),
-            missing,
-        ))
+        Err(LogError::corrupt(&dir.join(file_name(first)), RECORDS_START.into(), missing))
     }
 }
 

@@ -32,53 +32,26 @@ impl Segment {
     pub(super) fn open(disk: &dyn Disk, dir: &Path, sequence: u64) -> Result<Self, LogError> {
         let path = dir.join(file_name(sequence));
         let file = disk.open(&path).map_err(LogError::io("open", &path))?;
-        let len = file
-            .length()
-            .map_err(LogError::io("read the length of", &path))?;
+        let len = file.length().map_err(LogError::io("read the length of", &path))?;
         let capacity = u32::try_from(len)
             .ok()
             .filter(|len| *len > RECORDS_START)
-            .ok_or_else(|| {
-                LogError::corrupt(&path, 0, format!("a length of {len} bytes cannot be"))
-            })?;
+            .ok_or_else(|| LogError::corrupt(&path, 0, format!("a length of {len} bytes cannot be")))?;
         let mut header = [0; HEADER_LEN];
-        file.read_at(&mut header, 0)
-            .map_err(LogError::io("read", &path))?;
+        file.read_at(&mut header, 0).map_err(LogError::io("read", &path))?;
         check_header(&header, &path, sequence)?;
-        Ok(Self {
-            sequence,
-            path,
-            file,
-            capacity,
-        })
+        Ok(Self { sequence, path, file, capacity })
     }
 
     /// Turns a spare into the segment with this number; durable when it returns.
-    pub(super) fn activate(
-        disk: &dyn Disk,
-        dir: &Path,
-        spare: Spare,
-        sequence: u64,
-    ) -> Result<Self, LogError> {
-        let Spare {
-            path: from,
-            file,
-            len,
-        } = spare;
+    pub(super) fn activate(disk: &dyn Disk, dir: &Path, spare: Spare, sequence: u64) -> Result<Self, LogError> {
+        let Spare { path: from, file, len } = spare;
         let path = dir.join(file_name(sequence));
-        file.write_at(&header(sequence), 0)
-            .map_err(LogError::io("write", &from))?;
+        file.write_at(&header(sequence), 0).map_err(LogError::io("write", &from))?;
         file.sync().map_err(LogError::io("sync", &from))?;
-        disk.rename(&from, &path)
-            .map_err(LogError::io("rename a spare segment to", &path))?;
-        disk.sync_dir(dir)
-            .map_err(LogError::io("sync the directory", dir))?;
-        Ok(Self {
-            sequence,
-            path,
-            file,
-            capacity: len,
-        })
+        disk.rename(&from, &path).map_err(LogError::io("rename a spare segment to", &path))?;
+        disk.sync_dir(dir).map_err(LogError::io("sync the directory", dir))?;
+        Ok(Self { sequence, path, file, capacity: len })
     }
 }
 
@@ -113,28 +86,17 @@ fn header(sequence: u64) -> [u8; HEADER_LEN] {
 /// The magic comes first and the version next, so that a later version may lay out the rest anew.
 fn check_header(bytes: &[u8; HEADER_LEN], path: &Path, sequence: u64) -> Result<(), LogError> {
     if bytes[..8] != MAGIC {
-        return Err(LogError::corrupt(
-            path,
-            0,
-            "it does not begin like a segment",
-        ));
+        return Err(LogError::corrupt(path, 0, "it does not begin like a segment"));
     }
     let found = u32_at(bytes, 8);
     if found > FORMAT {
-        return Err(LogError::NewerFormat {
-            path: path.to_owned(),
-            found,
-            known: FORMAT,
-        });
+        return Err(LogError::NewerFormat { path: path.to_owned(), found, known: FORMAT });
     }
     if crc32fast::hash(&bytes[..24]) != u32_at(bytes, 24) {
         return Err(LogError::corrupt(path, 0, "the header's checksum is wrong"));
     }
     if u64_at(bytes, 16) != sequence {
-        let what = format!(
-            "the header belongs to segment {}",
-            file_name(u64_at(bytes, 16))
-        );
+        let what = format!("the header belongs to segment {}", file_name(u64_at(bytes, 16)));
         return Err(LogError::corrupt(path, 0, what));
     }
     Ok(())
@@ -147,14 +109,7 @@ mod tests {
     #[test]
     fn only_a_segments_own_name_is_one() {
         assert_eq!(sequence_of(&file_name(0x1f)), Some(0x1f));
-        for name in [
-            "1f.seg",
-            "000000000000001F.seg",
-            "000000000000001f",
-            "+00000000000001f.seg",
-            ".seg",
-            "LOCK",
-        ] {
+        for name in ["1f.seg", "000000000000001F.seg", "000000000000001f", "+00000000000001f.seg", ".seg", "LOCK"] {
             assert_eq!(sequence_of(name), None, "{name}");
         }
     }
@@ -163,20 +118,10 @@ mod tests {
     fn a_header_is_checked() {
         let path = Path::new("x.seg");
         assert!(check_header(&header(9), path, 9).is_ok());
-        assert!(matches!(
-            check_header(&header(9), path, 8),
-            Err(LogError::Corrupt { .. })
-        ));
+        assert!(matches!(check_header(&header(9), path, 8), Err(LogError::Corrupt { .. })));
         let mut newer = header(9);
         newer[8] = 2;
-        assert!(matches!(
-            check_header(&newer, path, 9),
-            Err(LogError::NewerFormat {
-                found: 2,
-                known: 1,
-                ..
-            })
-        ));
+        assert!(matches!(check_header(&newer, path, 9), Err(LogError::NewerFormat { found: 2, known: 1, .. })));
         for bit in 0..HEADER_LEN * 8 {
             let mut damaged = header(9);
             damaged[bit / 8] ^= 1 << (bit % 8);

@@ -30,17 +30,8 @@ struct Pool {
 
 impl Spares {
     pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, segment_bytes: u32) -> Self {
-        let pool = Mutex::new(Pool {
-            ready: Vec::new(),
-            next_number: 0,
-        });
-        Self {
-            disk,
-            dir,
-            segment_bytes,
-            pool,
-            disk_bytes: AtomicU64::new(0),
-        }
+        let pool = Mutex::new(Pool { ready: Vec::new(), next_number: 0 });
+        Self { disk, dir, segment_bytes, pool, disk_bytes: AtomicU64::new(0) }
     }
 
     /// Whether a file of this name is a spare.
@@ -52,25 +43,15 @@ impl Spares {
     pub(super) fn adopt(&self, name: &str) -> Result<(), LogError> {
         let path = self.dir.join(name);
         let file = self.disk.open(&path).map_err(LogError::io("open", &path))?;
-        let len = file
-            .length()
-            .map_err(LogError::io("read the length of", &path))?;
+        let len = file.length().map_err(LogError::io("read the length of", &path))?;
         let mut pool = self.pool();
-        pool.next_number = pool
-            .next_number
-            .max(number_of(name).map_or(0, |n| n.saturating_add(1)));
+        pool.next_number = pool.next_number.max(number_of(name).map_or(0, |n| n.saturating_add(1)));
         if len == u64::from(self.segment_bytes) && pool.ready.len() < KEPT_MAX {
-            pool.ready.push(Spare {
-                path,
-                file,
-                len: self.segment_bytes,
-            });
+            pool.ready.push(Spare { path, file, len: self.segment_bytes });
             self.count(len);
             Ok(())
         } else {
-            self.disk
-                .remove(&path)
-                .map_err(LogError::io("remove", &path))
+            self.disk.remove(&path).map_err(LogError::io("remove", &path))
         }
     }
 
@@ -83,11 +64,8 @@ impl Spares {
                 None => self.make(&mut pool, self.segment_bytes),
             }
         } else {
-            let len =
-                u32::try_from(room.next_multiple_of(4096)).map_err(|_| LogError::TooLarge {
-                    bytes: room,
-                    max: u32::MAX as usize,
-                })?;
+            let len = u32::try_from(room.next_multiple_of(4096))
+                .map_err(|_| LogError::TooLarge { bytes: room, max: u32::MAX as usize })?;
             self.make(&mut pool, len)
         }
     }
@@ -109,25 +87,15 @@ impl Spares {
         let mut pool = self.pool();
         let len = u64::from(segment.capacity);
         match Arc::try_unwrap(segment) {
-            Ok(Segment {
-                path: from, file, ..
-            }) if self.keeps(&pool, len) => {
+            Ok(Segment { path: from, file, .. }) if self.keeps(&pool, len) => {
                 let path = self.next_path(&mut pool);
-                self.disk
-                    .rename(&from, &path)
-                    .map_err(LogError::io("rename", &from))?;
-                pool.ready.push(Spare {
-                    path,
-                    file,
-                    len: self.segment_bytes,
-                });
+                self.disk.rename(&from, &path).map_err(LogError::io("rename", &from))?;
+                pool.ready.push(Spare { path, file, len: self.segment_bytes });
             }
             Ok(segment) => self.discard(&segment)?,
             Err(shared) => self.discard(&shared)?,
         }
-        self.disk
-            .sync_dir(&self.dir)
-            .map_err(LogError::io("sync the directory", &self.dir))
+        self.disk.sync_dir(&self.dir).map_err(LogError::io("sync the directory", &self.dir))
     }
 
     /// Bytes of all files of this log, the spares among them.
@@ -145,21 +113,15 @@ impl Spares {
     }
 
     fn discard(&self, segment: &Segment) -> Result<(), LogError> {
-        self.disk
-            .remove(&segment.path)
-            .map_err(LogError::io("remove", &segment.path))?;
-        self.disk_bytes
-            .fetch_sub(u64::from(segment.capacity), Ordering::Relaxed);
+        self.disk.remove(&segment.path).map_err(LogError::io("remove", &segment.path))?;
+        self.disk_bytes.fetch_sub(u64::from(segment.capacity), Ordering::Relaxed);
         Ok(())
     }
 
     /// A file that could not be filled is removed again, so that a full disk is left with the room it had.
     fn make(&self, pool: &mut Pool, len: u32) -> Result<Spare, LogError> {
         let path = self.next_path(pool);
-        let file = self
-            .disk
-            .create(&path)
-            .map_err(LogError::io("create", &path))?;
+        let file = self.disk.create(&path).map_err(LogError::io("create", &path))?;
         match fill(file.as_ref(), len) {
             Ok(()) => {
                 self.count(u64::from(len));

@@ -31,12 +31,7 @@ impl Stream {
     pub(super) fn from_head(payload: &[u8]) -> Result<Self, String> {
         let head = Head::decode(payload).map_err(|e| e.to_string())?;
         Ok(Self {
-            vote: head
-                .vote
-                .as_ref()
-                .map(convert::vote::from_wire)
-                .transpose()
-                .map_err(|e| e.to_string())?,
+            vote: head.vote.as_ref().map(convert::vote::from_wire).transpose().map_err(|e| e.to_string())?,
             committed: convert::log_id::opt_from_wire(head.committed.as_ref()),
             purged: convert::log_id::opt_from_wire(head.purged.as_ref()),
             last: convert::log_id::opt_from_wire(head.last.as_ref()),
@@ -45,17 +40,12 @@ impl Stream {
 
     /// Whether an entry with this index can be the next.
     pub(super) fn takes(&self, index: u64) -> bool {
-        self.last
-            .is_none_or(|last| last.index.checked_add(1) == Some(index))
+        self.last.is_none_or(|last| last.index.checked_add(1) == Some(index))
     }
 
     /// Takes entries behind the position out; it never reaches into what was purged.
     pub(super) fn truncate(&mut self, after: Option<LogId>) {
-        let kept = if index_of(after) < index_of(self.purged) {
-            self.purged
-        } else {
-            after
-        };
+        let kept = if index_of(after) < index_of(self.purged) { self.purged } else { after };
         if index_of(kept) < index_of(self.last) {
             self.last = kept;
         }
@@ -97,7 +87,5 @@ fn index_of(id: Option<LogId>) -> Option<u64> {
 
 /// A position as the payload of a record.
 pub(super) fn position(id: Option<LogId>) -> Position {
-    Position {
-        log_id: convert::log_id::opt_to_wire(id.as_ref()),
-    }
+    Position { log_id: convert::log_id::opt_to_wire(id.as_ref()) }
 }

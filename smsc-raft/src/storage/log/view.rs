@@ -24,10 +24,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(view: View, counters: Arc<Counters>) -> Self {
-        Self {
-            view: Mutex::new(view),
-            counters,
-        }
+        Self { view: Mutex::new(view), counters }
     }
 
     /// The view, whether or not the log has failed.
@@ -96,34 +93,21 @@ impl View {
     ///
     /// # Errors
     /// `Refused` if they leave a hole, `TooLarge` if one fits no segment; nothing is taken then.
-    pub(super) fn append(
-        &mut self,
-        entries: &[Entry],
-        batch_bytes_max: usize,
-    ) -> Result<u64, LogError> {
+    pub(super) fn append(&mut self, entries: &[Entry], batch_bytes_max: usize) -> Result<u64, LogError> {
         let mut last = self.stream.last;
         for entry in entries {
             if last.is_some_and(|last| last.index.checked_add(1) != Some(entry.log_id.index)) {
-                let what = format!(
-                    "an entry {} behind {}: a hole",
-                    entry.log_id,
-                    next_index(last).saturating_sub(1)
-                );
+                let what = format!("an entry {} behind {}: a hole", entry.log_id, next_index(last).saturating_sub(1));
                 return Err(LogError::Refused { what });
             }
             let bytes = batch_bytes(entry);
             if bytes > batch_bytes_max {
-                return Err(LogError::TooLarge {
-                    bytes,
-                    max: batch_bytes_max,
-                });
+                return Err(LogError::TooLarge { bytes, max: batch_bytes_max });
             }
             last = Some(entry.log_id);
         }
         self.ticket += 1;
-        let Some(head) = entries.first() else {
-            return Ok(self.ticket);
-        };
+        let Some(head) = entries.first() else { return Ok(self.ticket) };
         if self.stream.last.is_none() {
             self.first = head.log_id.index;
             self.cached_from = head.log_id.index;
@@ -131,11 +115,7 @@ impl View {
         for entry in entries {
             let bytes = batch_bytes(entry) + ENTRY_OVERHEAD;
             self.cached_bytes += bytes;
-            self.cached.push_back(Cached {
-                entry: entry.clone(),
-                bytes,
-                ticket: self.ticket,
-            });
+            self.cached.push_back(Cached { entry: entry.clone(), bytes, ticket: self.ticket });
         }
         self.stream.last = last;
         Ok(self.ticket)
@@ -154,11 +134,7 @@ impl View {
         }
         let next = next_index(after);
         self.stream.truncate(after);
-        while self
-            .cached
-            .back()
-            .is_some_and(|cached| cached.entry.log_id.index >= next)
-        {
+        while self.cached.back().is_some_and(|cached| cached.entry.log_id.index >= next) {
             let cached = self.cached.pop_back().expect("just seen");
             self.cached_bytes -= cached.bytes;
         }
@@ -173,33 +149,21 @@ impl View {
         self.stream.purge(upto);
         let next = upto.index.saturating_add(1);
         self.first = self.first.max(next);
-        while self
-            .cached
-            .front()
-            .is_some_and(|cached| cached.entry.log_id.index < next)
-        {
+        while self.cached.front().is_some_and(|cached| cached.entry.log_id.index < next) {
             self.pop_cached();
         }
         self.cached_from = self.cached_from.max(next);
     }
 
     /// The writer has made all this durable.
-    pub(super) fn written(
-        &mut self,
-        ticket: Option<u64>,
-        changes: Vec<MarkChange>,
-        vote: Option<Vote>,
-    ) {
+    pub(super) fn written(&mut self, ticket: Option<u64>, changes: Vec<MarkChange>, vote: Option<Vote>) {
         for change in changes {
             self.marks.apply(change);
         }
         self.written = ticket.unwrap_or(self.written);
         self.stream.vote = vote;
         while self.cached_bytes > self.cache_bytes_max
-            && self
-                .cached
-                .front()
-                .is_some_and(|cached| cached.ticket <= self.written)
+            && self.cached.front().is_some_and(|cached| cached.ticket <= self.written)
         {
             self.pop_cached();
         }
@@ -208,34 +172,20 @@ impl View {
     /// How to read the entries of a range that are there, up to about `bytes_max`, but at least one.
     pub(super) fn plan(&self, from: u64, to: u64, bytes_max: usize) -> ReadPlan {
         let from = from.max(self.first);
-        let to = if self.stream.last.is_none() {
-            from
-        } else {
-            to.min(next_index(self.stream.last))
-        };
+        let to = if self.stream.last.is_none() { from } else { to.min(next_index(self.stream.last)) };
         if from >= to {
-            return ReadPlan {
-                spans: Vec::new(),
-                cached: Vec::new(),
-            };
+            return ReadPlan { spans: Vec::new(), cached: Vec::new() };
         }
         let disk_to = to.min(self.cached_from);
         let spans = if from < disk_to {
-            self.marks
-                .spans(from, disk_to)
-                .expect("an entry that is not in memory has been written and marked")
+            self.marks.spans(from, disk_to).expect("an entry that is not in memory has been written and marked")
         } else {
             Vec::new()
         };
         let skip = usize::try_from(from.saturating_sub(self.cached_from)).unwrap_or(usize::MAX);
         let mut left = bytes_max;
         let mut cached = Vec::new();
-        for known in self
-            .cached
-            .iter()
-            .skip(skip)
-            .take_while(|known| known.entry.log_id.index < to)
-        {
+        for known in self.cached.iter().skip(skip).take_while(|known| known.entry.log_id.index < to) {
             if left == 0 {
                 break;
             }

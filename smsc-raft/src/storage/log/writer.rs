@@ -33,22 +33,10 @@ pub(super) type Answer = oneshot::Sender<Result<(), LogError>>;
 
 /// A request to the writer.
 pub(super) enum Request {
-    Append {
-        entries: Vec<Entry>,
-        ticket: u64,
-        flushed: IOFlushed<TypeConfig>,
-    },
-    Vote {
-        vote: Vote,
-        answer: Answer,
-    },
-    Truncate {
-        after: Option<LogId>,
-        answer: Answer,
-    },
-    Purge {
-        upto: LogId,
-    },
+    Append { entries: Vec<Entry>, ticket: u64, flushed: IOFlushed<TypeConfig> },
+    Vote { vote: Vote, answer: Answer },
+    Truncate { after: Option<LogId>, answer: Answer },
+    Purge { upto: LogId },
 }
 
 /// A segment that is complete.
@@ -109,26 +97,9 @@ impl Writer {
         wanted: Sender<()>,
         start: Start,
     ) -> Self {
-        let Start {
-            stream,
-            sealed,
-            active,
-            marker,
-        } = start;
+        let Start { stream, sealed, active, marker } = start;
         let (buffer, changes) = (Vec::new(), Vec::new());
-        Self {
-            disk,
-            dir,
-            shared,
-            spares,
-            wanted,
-            stream,
-            sealed,
-            active,
-            marker,
-            buffer,
-            changes,
-        }
+        Self { disk, dir, shared, spares, wanted, stream, sealed, active, marker, buffer, changes }
     }
 
     /// Serves requests until nobody can send any more.
@@ -164,20 +135,12 @@ impl Writer {
             } else {
                 round.owe(request);
             }
-            next = if self.buffer.len() < ROUND_BYTES {
-                requests.try_recv().ok()
-            } else {
-                None
-            };
+            next = if self.buffer.len() < ROUND_BYTES { requests.try_recv().ok() } else { None };
         }
         result?;
         self.put_committed(committed)?;
         self.flush()?;
-        self.shared.lock().written(
-            round.ticket,
-            std::mem::take(&mut self.changes),
-            self.stream.vote,
-        );
+        self.shared.lock().written(round.ticket, std::mem::take(&mut self.changes), self.stream.vote);
         if round.purges {
             self.drop_purged()?;
         }
@@ -187,22 +150,19 @@ impl Writer {
     /// Encodes one request. The state follows the record, so that a segment begun for it has the state before.
     fn take(&mut self, request: Request, round: &mut Round) -> Result<(), LogError> {
         let result = match &request {
-            Request::Append {
-                entries, ticket, ..
-            } => {
+            Request::Append { entries, ticket, .. } => {
                 round.ticket = Some(*ticket);
                 entries.iter().try_for_each(|entry| self.put_entry(entry))
             }
-            Request::Vote { vote, .. } => self
-                .put(Kind::Vote, 0, &convert::vote::to_wire(vote))
-                .map(|_| self.stream.vote = Some(*vote)),
-            Request::Truncate { after, .. } => self
-                .put(Kind::Truncate, 0, &position(*after))
-                .map(|_| self.truncated(*after)),
+            Request::Vote { vote, .. } => {
+                self.put(Kind::Vote, 0, &convert::vote::to_wire(vote)).map(|_| self.stream.vote = Some(*vote))
+            }
+            Request::Truncate { after, .. } => {
+                self.put(Kind::Truncate, 0, &position(*after)).map(|_| self.truncated(*after))
+            }
             Request::Purge { upto } => {
                 round.purges = true;
-                self.put(Kind::Purge, 0, &position(Some(*upto)))
-                    .map(|_| self.purged(*upto))
+                self.put(Kind::Purge, 0, &position(Some(*upto))).map(|_| self.purged(*upto))
             }
         };
         round.owe(request);
@@ -215,19 +175,14 @@ impl Writer {
         self.stream.last = Some(entry.log_id);
         self.active.index_max = self.active.index_max.max(Some(index));
         if self.marker.marks(offset) {
-            self.changes.push(MarkChange::Add(Mark {
-                index,
-                segment: self.active.segment.clone(),
-                offset,
-            }));
+            self.changes.push(MarkChange::Add(Mark { index, segment: self.active.segment.clone(), offset }));
         }
         Ok(())
     }
 
     fn truncated(&mut self, after: Option<LogId>) {
         self.stream.truncate(after);
-        self.changes
-            .push(MarkChange::RemoveFrom(next_index(self.stream.last)));
+        self.changes.push(MarkChange::RemoveFrom(next_index(self.stream.last)));
         self.marker.interrupt();
     }
 
@@ -243,9 +198,7 @@ impl Writer {
 
     /// Notes what is committed if that is news, and the log has it.
     fn put_committed(&mut self, committed: Option<LogId>) -> Result<(), LogError> {
-        if committed == self.stream.committed
-            || next_index(committed) > next_index(self.stream.last)
-        {
+        if committed == self.stream.committed || next_index(committed) > next_index(self.stream.last) {
             return Ok(());
         }
         self.put(Kind::Committed, 0, &position(committed))?;
@@ -267,11 +220,7 @@ impl Writer {
 
     fn encode(&mut self, kind: Kind, index: u64, payload: &impl Message) -> u32 {
         let offset = u32::try_from(self.end()).expect("a segment is smaller than 4 GiB");
-        let place = Place {
-            sequence: self.active.segment.sequence,
-            offset,
-            synced: self.active.position,
-        };
+        let place = Place { sequence: self.active.segment.sequence, offset, synced: self.active.position };
         encode(&mut self.buffer, place, kind, index, payload);
         offset
     }
@@ -288,26 +237,12 @@ impl Writer {
         self.encode(Kind::End, 0, &Head::default());
         self.flush()?;
         let head = record_len(self.stream.to_head().encoded_len());
-        let spare = self
-            .spares
-            .take(RECORDS_START as usize + head + len + END_LEN)?;
+        let spare = self.spares.take(RECORDS_START as usize + head + len + END_LEN)?;
         let sequence = self.active.segment.sequence + 1;
-        let segment = Arc::new(Segment::activate(
-            self.disk.as_ref(),
-            &self.dir,
-            spare,
-            sequence,
-        )?);
-        let fresh = Active {
-            segment,
-            position: RECORDS_START,
-            index_max: None,
-        };
+        let segment = Arc::new(Segment::activate(self.disk.as_ref(), &self.dir, spare, sequence)?);
+        let fresh = Active { segment, position: RECORDS_START, index_max: None };
         let full = std::mem::replace(&mut self.active, fresh);
-        self.sealed.push_back(Sealed {
-            segment: full.segment,
-            index_max: full.index_max,
-        });
+        self.sealed.push_back(Sealed { segment: full.segment, index_max: full.index_max });
         self.marker.interrupt();
         // Without its thread there is no spare ahead, and the next roll makes one itself.
         let _ = self.wanted.send(());
@@ -316,19 +251,11 @@ impl Writer {
 
     /// Writes and syncs the buffer.
     fn flush(&mut self) -> Result<(), LogError> {
-        let Active {
-            segment, position, ..
-        } = &mut self.active;
+        let Active { segment, position, .. } = &mut self.active;
         self.shared.counters.measure(self.buffer.len(), || {
             let offset = u64::from(*position);
-            segment
-                .file
-                .write_at(&self.buffer, offset)
-                .map_err(LogError::io("write", &segment.path))?;
-            segment
-                .file
-                .sync()
-                .map_err(LogError::io("sync", &segment.path))
+            segment.file.write_at(&self.buffer, offset).map_err(LogError::io("write", &segment.path))?;
+            segment.file.sync().map_err(LogError::io("sync", &segment.path))
         })?;
         *position += u32::try_from(self.buffer.len()).expect("the buffer fits into the segment");
         self.buffer.clear();
@@ -339,10 +266,7 @@ impl Writer {
     /// Lets segments go whose entries are all purged. The active one begins with the state, so nothing else is lost.
     fn drop_purged(&mut self) -> Result<(), LogError> {
         let purged = self.stream.purged.map(|purged| purged.index);
-        while self
-            .sealed
-            .front()
-            .is_some_and(|oldest| oldest.index_max <= purged)
+        while self.sealed.front().is_some_and(|oldest| oldest.index_max <= purged)
             && let Some(oldest) = self.sealed.pop_front()
         {
             self.spares.recycle(oldest.segment)?;
@@ -354,11 +278,7 @@ impl Writer {
     fn finish(&mut self) -> Result<(), LogError> {
         let committed = self.shared.lock().stream.committed;
         self.put_committed(committed)?;
-        if self.buffer.is_empty() {
-            Ok(())
-        } else {
-            self.flush()
-        }
+        if self.buffer.is_empty() { Ok(()) } else { self.flush() }
     }
 }
 
@@ -367,9 +287,7 @@ impl Round {
     fn owe(&mut self, request: Request) {
         match request {
             Request::Append { flushed, .. } => self.flushed.push(flushed),
-            Request::Vote { answer, .. } | Request::Truncate { answer, .. } => {
-                self.answers.push(answer)
-            }
+            Request::Vote { answer, .. } | Request::Truncate { answer, .. } => self.answers.push(answer),
             Request::Purge { .. } => {}
         }
     }

@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::{Stream, TryStreamExt as _};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
-use openraft::storage::{
-    EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta,
-};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{EntryPayload, StorageError};
 
@@ -33,10 +31,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Counter {
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, ()>, io::Error> {
         let mut counted = self.0.lock().expect("no panic");
-        let meta = SnapshotMeta {
-            last_log_id: counted.applied,
-            last_membership: counted.membership.clone(),
-        };
+        let meta = SnapshotMeta { last_log_id: counted.applied, last_membership: counted.membership.clone() };
         counted.snapshot = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: () })
     }
@@ -80,9 +75,7 @@ impl RaftStateMachine<TypeConfig> for Counter {
         Ok(())
     }
 
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> Result<Option<SnapshotOf<TypeConfig, ()>>, io::Error> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, ()>>, io::Error> {
         let snapshot = self.0.lock().expect("no panic").snapshot.clone();
         Ok(snapshot.map(|meta| Snapshot { meta, snapshot: () }))
     }
@@ -93,9 +86,7 @@ struct Builder {
 }
 
 impl StoreBuilder<TypeConfig, LogStore, Counter, tempfile::TempDir> for Builder {
-    async fn build(
-        &self,
-    ) -> Result<(tempfile::TempDir, LogStore, Counter), StorageError<TypeConfig>> {
+    async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Counter), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = LogConfig {
             segment_bytes: 64 << 10,
@@ -109,16 +100,10 @@ impl StoreBuilder<TypeConfig, LogStore, Counter, tempfile::TempDir> for Builder 
 
 #[tokio::test]
 async fn the_engines_suite_passes_from_memory() {
-    Suite::test_all(Builder {
-        cache_bytes: 1 << 20,
-    })
-    .await
-    .expect("the suite");
+    Suite::test_all(Builder { cache_bytes: 1 << 20 }).await.expect("the suite");
 }
 
 #[tokio::test]
 async fn the_engines_suite_passes_from_disk() {
-    Suite::test_all(Builder { cache_bytes: 0 })
-        .await
-        .expect("the suite");
+    Suite::test_all(Builder { cache_bytes: 0 }).await.expect("the suite");
 }
