@@ -3,3 +3,4 @@
 
 #[cfg(feature = "grpc")]
 pub mod rpc;
+pub mod time;
