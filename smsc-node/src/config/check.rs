@@ -131,6 +131,10 @@ fn port(section: &mut Section, key: &'static str, default: u16, p: &mut Problems
         .expect("the range ends at 65535")
 }
 
+fn port_or_none(section: &mut Section, key: &'static str, p: &mut Problems) -> Option<u16> {
+    section.holds(key).then(|| port(section, key, 1, p))
+}
+
 /// Timers that fit each other. Milliseconds.
 #[derive(Clone, Copy)]
 struct Profile {
@@ -216,6 +220,7 @@ fn raft(top: &mut Section, me: &Member, p: &mut Problems) -> RaftConfig {
         .into_iter()
         .map(|section| member(section, p))
         .collect();
+    let release_port = port_or_none(&mut s, "release_port", p);
     let bootstrap = s.flag("bootstrap", false, p);
     s.end(p);
     if bootstrap && !given && !p.is_faulty("raft.members") {
@@ -233,6 +238,7 @@ fn raft(top: &mut Section, me: &Member, p: &mut Problems) -> RaftConfig {
         election_max: ms(election_max),
         lease: ms(lease),
         members,
+        release_port,
         bootstrap,
     }
 }
@@ -518,7 +524,6 @@ fn floating_ip(
     }
     let valid_lft = seconds(&mut s, "valid_lft_s", 2, 1..=60, p);
     let probe = s.integer("probe_ms", Some(15), 0..=1000, "milliseconds", p);
-    let release_port = port(&mut s, "release_port", raft.listen.port(), p);
     s.end(p);
     p.relation(valid_lft > raft.lease, "floating_ip.valid_lft_s", valid_lft.as_secs(), &["raft.lease_ms", "raft.election_max_ms"],
         format!("must be longer than raft.lease_ms = {}, or the kernel drops the address while the node leads", raft.lease.as_millis()));
@@ -530,7 +535,6 @@ fn floating_ip(
         addresses,
         valid_lft,
         probe: Duration::from_millis(probe),
-        release_port,
     })
 }
 

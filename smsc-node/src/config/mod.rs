@@ -87,8 +87,31 @@ pub struct RaftConfig {
     pub lease: Duration,
     /// The first members, this node included; empty on a node that joins a running cluster.
     pub members: Vec<Member>,
+    /// UDP port, on every node, of the certificates that a dead leader's addresses were released; `None` means each
+    /// node's gRPC port.
+    pub release_port: Option<u16>,
     /// Form the cluster from `members` if the data directory is empty at start.
     pub bootstrap: bool,
+}
+
+impl RaftConfig {
+    /// Where this node hears release certificates.
+    #[must_use]
+    pub fn release_listen(&self) -> SocketAddr {
+        SocketAddr::new(
+            self.listen.ip(),
+            self.release_port.unwrap_or(self.listen.port()),
+        )
+    }
+
+    /// Where the node whose gRPC is at `addr` (`host:port`) hears release certificates, as `host:port`.
+    #[must_use]
+    pub fn release_addr(&self, addr: &str) -> String {
+        match (self.release_port, addr.rsplit_once(':')) {
+            (Some(port), Some((host, _))) => format!("{host}:{port}"),
+            _ => addr.to_owned(),
+        }
+    }
 }
 
 /// A first member of the cluster.
@@ -160,8 +183,6 @@ pub struct FloatingIpConfig {
     pub valid_lft: Duration,
     /// How long to listen for another owner before claiming; zero does not ask.
     pub probe: Duration,
-    /// UDP port on which the nodes' guards announce that an address was released.
-    pub release_port: u16,
 }
 
 /// Limits of the store.

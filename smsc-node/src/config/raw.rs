@@ -104,6 +104,15 @@ impl Section {
         }
     }
 
+    /// Whether the file gives this key, which thereby becomes known.
+    pub(super) fn holds(&mut self, key: &'static str) -> bool {
+        let held = self.table.contains_key(key);
+        if !held {
+            self.known.push(key);
+        }
+        held
+    }
+
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.table.remove(key)

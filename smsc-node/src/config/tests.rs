@@ -47,7 +47,12 @@ fn the_examples_are_good_and_their_comments_show_the_defaults() {
             uncommented.matches(" = ").count()
                 > text.lines().filter(|l| !l.starts_with('#')).count() / 3
         );
-        assert_eq!(parse(&uncommented).unwrap(), config);
+        let mut spelled_out = parse(&uncommented).unwrap();
+        assert_eq!(
+            spelled_out.raft.release_port.take(),
+            Some(config.raft.listen.port())
+        );
+        assert_eq!(spelled_out, config);
     }
 }
 
@@ -64,7 +69,8 @@ fn the_least_a_data_node_needs() {
     assert!(config.raft.members.is_empty() && config.tls.is_none() && config.http_listen.is_none());
     let floating_ip = config.floating_ip.unwrap();
     assert_eq!(floating_ip.addresses[0].to_string(), "127.0.0.100/32");
-    assert_eq!(floating_ip.release_port, 7400);
+    assert_eq!(config.raft.release_listen().port(), 7400);
+    assert_eq!(config.raft.release_addr("b:7401"), "b:7401");
     assert_eq!(config.smpp.unwrap().listen_port, 2775);
 }
 
@@ -168,7 +174,7 @@ fn each_bad_value_has_its_line() {
             "raft.members[2].role",
             &["\"judge\"", "\"witness\""],
         ),
-        ("ca = \"/etc/smsc/tls/ca.crt\"", "", "tls.ca", &["missing"]),
+        ("ca = \"/etc/smsc/tls/ca.pem\"", "", "tls.ca", &["missing"]),
         (
             "#mode = \"mutual\"",
             "mode = \"on\"",
@@ -410,9 +416,9 @@ fn relations_between_good_values() {
 #[test]
 fn plain_text_stays_on_one_machine() {
     let files = [
-        "ca = \"/etc/smsc/tls/ca.crt\"\n",
-        "cert = \"/etc/smsc/tls/node.crt\"\n",
-        "key = \"/etc/smsc/tls/node.key\"\n",
+        "ca = \"/etc/smsc/tls/ca.pem\"\n",
+        "cert = \"/etc/smsc/tls/node-1.pem\"\n",
+        "key = \"/etc/smsc/tls/node-1.key\"\n",
     ];
     let off = files.iter().fold(
         DATA.replacen("#mode = \"mutual\"", "mode = \"off\"", 1),
@@ -487,7 +493,7 @@ fn files_are_loaded_with_their_place_and_missing_ones_named() {
         "{error}"
     );
     fs::create_dir(temp.path().join("tls")).unwrap();
-    for name in ["ca.crt", "node.crt", "node.key"] {
+    for name in ["ca.pem", "node-1.pem", "node-1.key"] {
         fs::write(temp.path().join("tls").join(name), "").unwrap();
     }
     Config::load(&file).unwrap();
