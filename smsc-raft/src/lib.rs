@@ -5,8 +5,12 @@
 //! every node applies the log to. The rest of the system comes in through one door, [`store::Store`].
 
 pub mod consensus;
+pub mod convert;
+pub mod leadership;
+pub mod machine;
 pub mod outcome;
 pub mod storage;
+pub mod store;
 
 /// Records and commands as they are persisted, generated from `proto/store.proto`.
 pub use smsc_proto::rpc::store as model;

@@ -1,0 +1,3 @@
+//! Tests of the log as a whole.
+
+mod suite;
