@@ -28,18 +28,14 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn wall(&self) -> WallTime {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         WallTime::EPOCH + since_epoch
     }
 
     fn mono(&self) -> MonoTime {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
-            .expect("every Linux kernel has CLOCK_MONOTONIC");
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux kernel has CLOCK_MONOTONIC");
         let seconds = u64::try_from(now.tv_sec()).expect("CLOCK_MONOTONIC starts at zero");
-        let nanos =
-            u64::try_from(now.tv_nsec()).expect("nanoseconds of a second are never negative");
+        let nanos = u64::try_from(now.tv_nsec()).expect("nanoseconds of a second are never negative");
         MonoTime::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
     }
 }

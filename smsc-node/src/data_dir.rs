@@ -124,11 +124,7 @@ impl DataDir {
         if fresh {
             write_durably(path, &mark, &identity).map_err(denied(&mark))?;
         }
-        Ok(DataDir {
-            path: path.to_owned(),
-            fresh,
-            _lock: lock,
-        })
+        Ok(DataDir { path: path.to_owned(), fresh, _lock: lock })
     }
 
     /// The directory.
@@ -150,15 +146,8 @@ impl DataDir {
         if mode & 0o022 == 0 {
             return Vec::new();
         }
-        let who = if mode & 0o002 == 0 {
-            "its group"
-        } else {
-            "every user of this host"
-        };
-        vec![format!(
-            "the data directory {} may be changed by {who}; `chmod 700` closes it",
-            self.path.display()
-        )]
+        let who = if mode & 0o002 == 0 { "its group" } else { "every user of this host" };
+        vec![format!("the data directory {} may be changed by {who}; `chmod 700` closes it", self.path.display())]
     }
 
     /// Checks that at least `min_mib` MiB are left.
@@ -166,19 +155,13 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::NoRoom`] if not, [`DataDirError::Denied`] if the system does not tell.
     pub fn require_room(&self, min_mib: u32) -> Result<(), DataDirError> {
-        let free_mib = disk_free(&self.path).map_err(|source| DataDirError::Denied {
-            path: self.path.clone(),
-            source,
-        })? / MIB;
+        let free_mib =
+            disk_free(&self.path).map_err(|source| DataDirError::Denied { path: self.path.clone(), source })? / MIB;
         let min_mib = u64::from(min_mib);
         if free_mib >= min_mib {
             Ok(())
         } else {
-            Err(DataDirError::NoRoom {
-                path: self.path.clone(),
-                free_mib,
-                min_mib,
-            })
+            Err(DataDirError::NoRoom { path: self.path.clone(), free_mib, min_mib })
         }
     }
 }
@@ -195,25 +178,16 @@ pub fn disk_free(path: &Path) -> io::Result<u64> {
 fn make(path: &Path) -> Result<(), DataDirError> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => Ok(()),
-        Ok(_) => Err(DataDirError::NotADirectory {
-            path: path.to_owned(),
-        }),
+        Ok(_) => Err(DataDirError::NotADirectory { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .map_err(|source| DataDirError::Create {
-                path: path.to_owned(),
-                source,
-            }),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(DataDirError::Create {
-            path: path.to_owned(),
-            source: error,
-        }),
-        Err(source) => Err(DataDirError::Denied {
-            path: path.to_owned(),
-            source,
-        }),
+            .map_err(|source| DataDirError::Create { path: path.to_owned(), source }),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            Err(DataDirError::Create { path: path.to_owned(), source: error })
+        }
+        Err(source) => Err(DataDirError::Denied { path: path.to_owned(), source }),
     }
 }
 
@@ -225,38 +199,25 @@ fn check_mark(path: &Path, found: &str, cluster: &str, node_id: u64) -> Result<(
     let mut lines = found.lines();
     let format = lines.next().unwrap_or_default();
     let Some(owned_by) = lines.next().filter(|_| format == FORMAT) else {
-        return Err(DataDirError::UnknownFormat {
-            path: path.to_owned(),
-            found: format.to_owned(),
-        });
+        return Err(DataDirError::UnknownFormat { path: path.to_owned(), found: format.to_owned() });
     };
     let me = owner(cluster, node_id);
     if owned_by == me {
         Ok(())
     } else {
-        Err(DataDirError::OtherNode {
-            path: path.to_owned(),
-            owner: owned_by.to_owned(),
-            me,
-        })
+        Err(DataDirError::OtherNode { path: path.to_owned(), owner: owned_by.to_owned(), me })
     }
 }
 
 /// A directory without our mark must be empty, but for what a file system or an interrupted first start leaves.
 fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
     const HARMLESS: [&str; 3] = ["lost+found", LOCK, "IDENTITY.new"];
-    let denied = |source| DataDirError::Denied {
-        path: path.to_owned(),
-        source,
-    };
+    let denied = |source| DataDirError::Denied { path: path.to_owned(), source };
     for entry in fs::read_dir(path).map_err(denied)? {
         let name = entry.map_err(denied)?.file_name();
         if !HARMLESS.iter().any(|harmless| name == *harmless) {
             let found = name.to_string_lossy().into_owned();
-            return Err(DataDirError::Foreign {
-                path: path.to_owned(),
-                found,
-            });
+            return Err(DataDirError::Foreign { path: path.to_owned(), found });
         }
     }
     Ok(())
@@ -264,10 +225,7 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
 
 fn lock(path: &Path) -> Result<Flock<File>, DataDirError> {
     let file_path = path.join(LOCK);
-    let denied = |source| DataDirError::Denied {
-        path: file_path.clone(),
-        source,
-    };
+    let denied = |source| DataDirError::Denied { path: file_path.clone(), source };
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -287,14 +245,8 @@ fn lock(path: &Path) -> Result<Flock<File>, DataDirError> {
             let mut pid = String::new();
             // Only to be helpful: the lock is refused whether or not its holder can be named.
             let _ = file.read_to_string(&mut pid);
-            let pid = Some(pid.trim())
-                .filter(|pid| !pid.is_empty())
-                .unwrap_or("?")
-                .to_owned();
-            Err(DataDirError::InUse {
-                path: path.to_owned(),
-                pid,
-            })
+            let pid = Some(pid.trim()).filter(|pid| !pid.is_empty()).unwrap_or("?").to_owned();
+            Err(DataDirError::InUse { path: path.to_owned(), pid })
         }
         Err((_, errno)) => Err(denied(errno.into())),
     }
@@ -303,12 +255,7 @@ fn lock(path: &Path) -> Result<Flock<File>, DataDirError> {
 /// Writes beside, syncs, renames, syncs the directory: the mark is there whole or not at all.
 fn write_durably(dir: &Path, file: &Path, text: &str) -> io::Result<()> {
     let new = file.with_extension("new");
-    let mut out = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
+    let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     out.write_all(text.as_bytes())?;
     out.sync_all()?;
     fs::rename(&new, file)?;
@@ -344,19 +291,10 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let strange = temp.path().join("photo.jpg");
         fs::write(&strange, "x").unwrap();
-        assert!(matches!(
-            error(temp.path(), "demo", 1),
-            DataDirError::Foreign { .. }
-        ));
+        assert!(matches!(error(temp.path(), "demo", 1), DataDirError::Foreign { .. }));
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
-        assert!(matches!(
-            error(&strange, "demo", 1),
-            DataDirError::NotADirectory { .. }
-        ));
-        assert!(matches!(
-            error(&strange.join("below"), "demo", 1),
-            DataDirError::Create { .. }
-        ));
+        assert!(matches!(error(&strange, "demo", 1), DataDirError::NotADirectory { .. }));
+        assert!(matches!(error(&strange.join("below"), "demo", 1), DataDirError::Create { .. }));
     }
 
     #[test]
@@ -364,28 +302,12 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         drop(DataDir::open(temp.path(), "demo", 1).unwrap());
         let other = error(temp.path(), "demo", 2).to_string();
-        assert!(
-            other.contains("node 1 of cluster demo") && other.contains("node 2 of cluster demo"),
-            "{other}"
-        );
-        assert!(matches!(
-            error(temp.path(), "live", 1),
-            DataDirError::OtherNode { .. }
-        ));
-        fs::write(
-            temp.path().join(MARK),
-            "smsc data 9\nnode 1 of cluster demo\n",
-        )
-        .unwrap();
-        assert!(matches!(
-            error(temp.path(), "demo", 1),
-            DataDirError::UnknownFormat { .. }
-        ));
+        assert!(other.contains("node 1 of cluster demo") && other.contains("node 2 of cluster demo"), "{other}");
+        assert!(matches!(error(temp.path(), "live", 1), DataDirError::OtherNode { .. }));
+        fs::write(temp.path().join(MARK), "smsc data 9\nnode 1 of cluster demo\n").unwrap();
+        assert!(matches!(error(temp.path(), "demo", 1), DataDirError::UnknownFormat { .. }));
         fs::write(temp.path().join(MARK), "").unwrap();
-        assert!(matches!(
-            error(temp.path(), "demo", 1),
-            DataDirError::UnknownFormat { .. }
-        ));
+        assert!(matches!(error(temp.path(), "demo", 1), DataDirError::UnknownFormat { .. }));
     }
 
     #[test]
@@ -393,10 +315,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let warnings = DataDir::open(temp.path(), "demo", 1).unwrap().warnings();
-        assert!(
-            warnings.len() == 1 && warnings[0].contains("every user"),
-            "{warnings:?}"
-        );
+        assert!(warnings.len() == 1 && warnings[0].contains("every user"), "{warnings:?}");
     }
 
     #[test]

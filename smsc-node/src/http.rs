@@ -50,9 +50,7 @@ impl HttpServer {
     /// # Errors
     /// [`ListenError`], for instance if the port is busy.
     pub fn bind(addr: SocketAddr) -> Result<Self, ListenError> {
-        Ok(Self {
-            listener: listen("http.listen", addr)?,
-        })
+        Ok(Self { listener: listen("http.listen", addr)? })
     }
 
     /// Where it listens.
@@ -69,10 +67,7 @@ impl HttpServer {
         let mut connections = tokio::task::JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
-            let permit = Arc::clone(&room)
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
+            let permit = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -100,21 +95,11 @@ impl HttpServer {
     }
 }
 
-fn answer(
-    request: &Request<Incoming>,
-    metrics: &Metrics,
-    ready: &ReadyProbe,
-) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, metrics: &Metrics, ready: &ReadyProbe) -> Response<Full<Bytes>> {
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut refused = respond(
-            StatusCode::METHOD_NOT_ALLOWED,
-            text,
-            "only GET and HEAD\n".into(),
-        );
-        refused
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        let mut refused = respond(StatusCode::METHOD_NOT_ALLOWED, text, "only GET and HEAD\n".into());
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
     match request.uri().path() {
@@ -125,17 +110,9 @@ fn answer(
         "/health/live" => respond(StatusCode::OK, text, "live\n".into()),
         "/health/ready" => match ready() {
             Ok(()) => respond(StatusCode::OK, text, "ready\n".into()),
-            Err(reason) => respond(
-                StatusCode::SERVICE_UNAVAILABLE,
-                text,
-                format!("not ready: {reason}\n"),
-            ),
+            Err(reason) => respond(StatusCode::SERVICE_UNAVAILABLE, text, format!("not ready: {reason}\n")),
         },
-        _ => respond(
-            StatusCode::NOT_FOUND,
-            text,
-            "known paths: /metrics /health/live /health/ready\n".into(),
-        ),
+        _ => respond(StatusCode::NOT_FOUND, text, "known paths: /metrics /health/live /health/ready\n".into()),
     }
 }
 
@@ -143,9 +120,7 @@ fn respond(status: StatusCode, kind: HeaderValue, body: String) -> Response<Full
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
@@ -158,8 +133,7 @@ mod tests {
 
     async fn ask(addr: SocketAddr, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(addr).await.unwrap();
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).await.unwrap();
@@ -173,43 +147,19 @@ mod tests {
         let well = Arc::new(AtomicBool::new(false));
         let probe: ReadyProbe = {
             let well = Arc::clone(&well);
-            Arc::new(move || {
-                if well.load(Ordering::Relaxed) {
-                    Ok(())
-                } else {
-                    Err("no leader is known".into())
-                }
-            })
+            Arc::new(move || if well.load(Ordering::Relaxed) { Ok(()) } else { Err("no leader is known".into()) })
         };
         let task = tokio::spawn(server.serve(Arc::new(Metrics::default()), probe));
 
         let not_ready = ask(addr, "GET", "/health/ready").await;
         assert!(not_ready.starts_with("HTTP/1.1 503"), "{not_ready}");
-        assert!(
-            not_ready.ends_with("not ready: no leader is known\n"),
-            "{not_ready}"
-        );
+        assert!(not_ready.ends_with("not ready: no leader is known\n"), "{not_ready}");
         well.store(true, Ordering::Relaxed);
-        assert!(
-            ask(addr, "GET", "/health/ready")
-                .await
-                .starts_with("HTTP/1.1 200")
-        );
-        assert!(
-            ask(addr, "HEAD", "/health/live")
-                .await
-                .ends_with("\r\n\r\n")
-        );
+        assert!(ask(addr, "GET", "/health/ready").await.starts_with("HTTP/1.1 200"));
+        assert!(ask(addr, "HEAD", "/health/live").await.ends_with("\r\n\r\n"));
         let metrics = ask(addr, "GET", "/metrics").await;
-        assert!(
-            metrics.contains("text/plain; version=0.0.4") && metrics.contains("\nsmsc_"),
-            "{metrics}"
-        );
-        assert!(
-            ask(addr, "POST", "/metrics")
-                .await
-                .starts_with("HTTP/1.1 405")
-        );
+        assert!(metrics.contains("text/plain; version=0.0.4") && metrics.contains("\nsmsc_"), "{metrics}");
+        assert!(ask(addr, "POST", "/metrics").await.starts_with("HTTP/1.1 405"));
         assert!(ask(addr, "GET", "/").await.starts_with("HTTP/1.1 404"));
         task.abort();
     }

@@ -72,11 +72,7 @@ impl ListenError {
 /// [`ListenError`], one sentence that says what to do.
 pub fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, ListenError> {
     let open = || {
-        let socket = if addr.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // A restarted node must not wait for connections of its predecessor to be forgotten.
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;
@@ -95,10 +91,7 @@ mod tests {
         let addr = first.local_addr().unwrap();
         let refused = listen("http.listen", addr).unwrap_err().to_string();
         assert!(refused.contains(&addr.to_string()), "{refused}");
-        assert!(
-            refused.contains("in use") && refused.contains("http.listen"),
-            "{refused}"
-        );
+        assert!(refused.contains("in use") && refused.contains("http.listen"), "{refused}");
         assert!(!refused.contains('\n'));
     }
 

@@ -25,12 +25,7 @@ pub enum NodePhase {
 
 impl NodePhase {
     /// All phases in their order.
-    pub const ALL: [NodePhase; 4] = [
-        NodePhase::Starting,
-        NodePhase::Running,
-        NodePhase::Draining,
-        NodePhase::Stopped,
-    ];
+    pub const ALL: [NodePhase; 4] = [NodePhase::Starting, NodePhase::Running, NodePhase::Draining, NodePhase::Stopped];
 
     /// The word used in logs, metrics and status.
     #[must_use]
@@ -58,9 +53,7 @@ pub struct Lifecycle {
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Self {
-            phase: Arc::new(watch::Sender::new(NodePhase::Starting)),
-        }
+        Self { phase: Arc::new(watch::Sender::new(NodePhase::Starting)) }
     }
 }
 
@@ -131,10 +124,7 @@ impl Signals {
     /// # Errors
     /// What the system said.
     pub fn install() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Waits for the next of them. Cancel safe.
@@ -154,9 +144,7 @@ impl Signals {
 /// # Errors
 /// If the handlers or the thread cannot be made.
 pub fn watch_signals(lifecycle: Lifecycle) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let mut signals = {
         let _entered = runtime.enter();
         Signals::install()?
@@ -204,12 +192,7 @@ mod tests {
         let lifecycle = Lifecycle::default();
         assert!(lifecycle.advance(NodePhase::Draining));
         assert!(!lifecycle.advance(NodePhase::Running));
-        tokio::time::timeout(
-            Duration::from_secs(1),
-            lifecycle.reached(NodePhase::Running),
-        )
-        .await
-        .unwrap();
+        tokio::time::timeout(Duration::from_secs(1), lifecycle.reached(NodePhase::Running)).await.unwrap();
     }
 
     #[tokio::test]
@@ -218,12 +201,7 @@ mod tests {
         watch_signals(lifecycle.clone()).unwrap();
         lifecycle.advance(NodePhase::Running);
         nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
-        tokio::time::timeout(
-            Duration::from_secs(5),
-            lifecycle.reached(NodePhase::Draining),
-        )
-        .await
-        .unwrap();
+        tokio::time::timeout(Duration::from_secs(5), lifecycle.reached(NodePhase::Draining)).await.unwrap();
         assert_eq!(lifecycle.phase(), NodePhase::Draining);
     }
 }

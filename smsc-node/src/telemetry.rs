@@ -38,10 +38,7 @@ fn directives(level: LogLevel) -> String {
         LogLevel::Debug => "debug",
         LogLevel::Trace => return "trace".to_owned(),
     };
-    let quiet: String = QUIET
-        .iter()
-        .map(|library| format!(",{library}=warn"))
-        .collect();
+    let quiet: String = QUIET.iter().map(|library| format!(",{library}=warn")).collect();
     format!("{word}{quiet}")
 }
 
@@ -53,12 +50,7 @@ mod tests {
     fn libraries_are_quiet_but_for_trace() {
         assert!(directives(LogLevel::Info).starts_with("info,openraft=warn"));
         assert_eq!(directives(LogLevel::Trace), "trace");
-        for level in [
-            LogLevel::Error,
-            LogLevel::Warn,
-            LogLevel::Info,
-            LogLevel::Debug,
-        ] {
+        for level in [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug] {
             directives(level).parse::<EnvFilter>().unwrap();
         }
     }

@@ -98,10 +98,7 @@ impl RaftConfig {
     /// Where this node hears release certificates.
     #[must_use]
     pub fn release_listen(&self) -> SocketAddr {
-        SocketAddr::new(
-            self.listen.ip(),
-            self.release_port.unwrap_or(self.listen.port()),
-        )
+        SocketAddr::new(self.listen.ip(), self.release_port.unwrap_or(self.listen.port()))
     }
 
     /// Where the node whose gRPC is at `addr` (`host:port`) hears release certificates, as `host:port`.
@@ -278,42 +275,23 @@ impl Config {
     /// [`ConfigError`] with everything that is wrong, files named in it but missing included. Nothing was opened but
     /// the file itself, nothing is bound.
     pub fn load(file: &Path) -> Result<Config, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable {
-            file: file.to_owned(),
-            source,
-        };
+        let unreadable = |source| ConfigError::Unreadable { file: file.to_owned(), source };
         let text = fs::read_to_string(file).map_err(unreadable)?;
         let base = std::path::absolute(file).map_err(unreadable)?;
         let base = base.parent().unwrap_or(Path::new("/"));
         let (config, mut problems) =
-            Self::read(&text, base).map_err(|message| ConfigError::Syntax {
-                file: file.to_owned(),
-                message,
-            })?;
+            Self::read(&text, base).map_err(|message| ConfigError::Syntax { file: file.to_owned(), message })?;
         for (key, path) in config.named_files() {
             match fs::metadata(path) {
                 Ok(found) if found.is_file() => {}
                 Ok(_) => problems.push(missing(key, path, "is not a file")),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    problems.push(missing(
-                        key,
-                        path,
-                        "does not exist; `smscctl cert` makes certificates",
-                    ));
+                    problems.push(missing(key, path, "does not exist; `smscctl cert` makes certificates"));
                 }
-                Err(error) => {
-                    problems.push(missing(key, path, &format!("cannot be read: {error}")))
-                }
+                Err(error) => problems.push(missing(key, path, &format!("cannot be read: {error}"))),
             }
         }
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::Invalid {
-                file: file.to_owned(),
-                problems,
-            })
-        }
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { file: file.to_owned(), problems }) }
     }
 
     /// Checks the text of a file without touching the file system. Relative paths in it start at `base`.
@@ -324,29 +302,19 @@ impl Config {
         match Self::read(text, base) {
             Ok((config, problems)) if problems.is_empty() => Ok(config),
             Ok((_, problems)) => Err(problems),
-            Err(message) => Err(vec![Problem {
-                key: "file".into(),
-                value: None,
-                reason: message,
-            }]),
+            Err(message) => Err(vec![Problem { key: "file".into(), value: None, reason: message }]),
         }
     }
 
     fn read(text: &str, base: &Path) -> Result<(Config, Vec<Problem>), String> {
-        let table = text
-            .parse::<toml::Table>()
-            .map_err(|error| error.to_string().trim_end().to_owned())?;
+        let table = text.parse::<toml::Table>().map_err(|error| error.to_string().trim_end().to_owned())?;
         Ok(check::check(table, base))
     }
 
     /// The files that must be there before the node starts, with the keys that name them.
     fn named_files(&self) -> Vec<(&'static str, &Path)> {
         self.tls.as_ref().map_or_else(Vec::new, |tls| {
-            let files = [
-                ("tls.ca", &tls.ca),
-                ("tls.cert", &tls.cert),
-                ("tls.key", &tls.key),
-            ];
+            let files = [("tls.ca", &tls.ca), ("tls.cert", &tls.cert), ("tls.key", &tls.key)];
             // A key that is missing altogether is reported as such already.
             files
                 .into_iter()
@@ -358,24 +326,13 @@ impl Config {
 }
 
 fn missing(key: &str, path: &Path, reason: &str) -> Problem {
-    Problem {
-        key: key.to_owned(),
-        value: Some(format!("{:?}", path.display().to_string())),
-        reason: reason.to_owned(),
-    }
+    Problem { key: key.to_owned(), value: Some(format!("{:?}", path.display().to_string())), reason: reason.to_owned() }
 }
 
 fn counted(problems: usize) -> String {
-    if problems == 1 {
-        "a problem".to_owned()
-    } else {
-        format!("{problems} problems")
-    }
+    if problems == 1 { "a problem".to_owned() } else { format!("{problems} problems") }
 }
 
 fn listed(problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(|problem| format!("\n  {problem}"))
-        .collect()
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
 }

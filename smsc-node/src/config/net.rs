@@ -21,9 +21,7 @@ impl fmt::Display for HostNet {
 
 /// The text is no address with a prefix length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "must be an IP address, with or without a prefix length, as in \"10.75.0.100/32\" or \"fd00::100/128\""
-)]
+#[error("must be an IP address, with or without a prefix length, as in \"10.75.0.100/32\" or \"fd00::100/128\"")]
 pub struct HostNetError;
 
 impl FromStr for HostNet {
@@ -39,16 +37,10 @@ impl FromStr for HostNet {
         let longest = if addr.is_ipv4() { 32 } else { 128 };
         let prefix_len = match prefix {
             None => longest,
-            Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
-                text.parse().map_err(|_| HostNetError)?
-            }
+            Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().map_err(|_| HostNetError)?,
             Some(_) => return Err(HostNetError),
         };
-        if (1..=longest).contains(&prefix_len) {
-            Ok(HostNet { addr, prefix_len })
-        } else {
-            Err(HostNetError)
-        }
+        if (1..=longest).contains(&prefix_len) { Ok(HostNet { addr, prefix_len }) } else { Err(HostNetError) }
     }
 }
 
@@ -57,19 +49,13 @@ pub(super) fn is_host_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else {
         return false;
     };
-    let port_good =
-        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
-    let host_good = match host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    let port_good = port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
+    let host_good = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
             !host.is_empty()
                 && host.len() <= 253
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-' || b == b'_')
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-' || b == b'_')
         }
     };
     host_good && port_good
@@ -77,7 +63,5 @@ pub(super) fn is_host_port(text: &str) -> bool {
 
 /// Whether `host:port` is certain to stay on this machine.
 pub(super) fn is_loopback(host_port: &str) -> bool {
-    host_port
-        .parse::<std::net::SocketAddr>()
-        .is_ok_and(|addr| addr.ip().is_loopback())
+    host_port.parse::<std::net::SocketAddr>().is_ok_and(|addr| addr.ip().is_loopback())
 }

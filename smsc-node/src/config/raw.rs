@@ -42,11 +42,7 @@ impl Problems {
     /// Records a fault of one key.
     pub(super) fn add(&mut self, key: &str, value: Option<String>, reason: impl Into<String>) {
         self.faulty.insert(key.to_owned());
-        self.list.push(Problem {
-            key: key.to_owned(),
-            value,
-            reason: reason.into(),
-        });
+        self.list.push(Problem { key: key.to_owned(), value, reason: reason.into() });
     }
 
     /// Records that keys which are good each for themselves do not go together. Says nothing if one of them is faulty,
@@ -61,11 +57,7 @@ impl Problems {
     ) {
         let judged = !self.is_faulty(key) && !others.iter().any(|other| self.is_faulty(other));
         if judged && !holds {
-            self.list.push(Problem {
-                key: key.to_owned(),
-                value: Some(value.to_string()),
-                reason: reason.into(),
-            });
+            self.list.push(Problem { key: key.to_owned(), value: Some(value.to_string()), reason: reason.into() });
         }
     }
 
@@ -88,20 +80,12 @@ pub(super) struct Section {
 impl Section {
     /// The table at `path` (empty for the file itself).
     pub(super) fn new(path: impl Into<String>, table: Table) -> Self {
-        Self {
-            path: path.into(),
-            table,
-            known: Vec::new(),
-        }
+        Self { path: path.into(), table, known: Vec::new() }
     }
 
     /// The full name of a key of this section.
     pub(super) fn key(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// Whether the file gives this key, which thereby becomes known.
@@ -119,59 +103,40 @@ impl Section {
     }
 
     /// A sub-table; `None` if it is absent (or is no table, which is recorded).
-    pub(super) fn section(
-        &mut self,
-        key: &'static str,
-        problems: &mut Problems,
-    ) -> Option<Section> {
+    pub(super) fn section(&mut self, key: &'static str, problems: &mut Problems) -> Option<Section> {
         let full = self.key(key);
         match self.take(key)? {
             Value::Table(table) => Some(Section::new(full, table)),
             other => {
-                problems.add(
-                    &full,
-                    Some(shown(&other)),
-                    format!("must be a section, written [{full}]"),
-                );
+                problems.add(&full, Some(shown(&other)), format!("must be a section, written [{full}]"));
                 None
             }
         }
     }
 
     /// The tables of an array; `None` if the key is absent.
-    pub(super) fn sections(
-        &mut self,
-        key: &'static str,
-        problems: &mut Problems,
-    ) -> Option<Vec<Section>> {
+    pub(super) fn sections(&mut self, key: &'static str, problems: &mut Problems) -> Option<Vec<Section>> {
         let full = self.key(key);
         let Value::Array(items) = self.take(key)? else {
-            problems.add(&full, None, "must be a list of tables, as in [{ id = 1, name = \"a\", addr = \"10.0.0.1:7400\" }]");
+            problems.add(
+                &full,
+                None,
+                "must be a list of tables, as in [{ id = 1, name = \"a\", addr = \"10.0.0.1:7400\" }]",
+            );
             return None;
         };
         let mut sections = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             match item {
-                Value::Table(table) => {
-                    sections.push(Section::new(format!("{full}[{index}]"), table))
-                }
-                other => problems.add(
-                    &format!("{full}[{index}]"),
-                    Some(shown(&other)),
-                    "must be a table in braces",
-                ),
+                Value::Table(table) => sections.push(Section::new(format!("{full}[{index}]"), table)),
+                other => problems.add(&format!("{full}[{index}]"), Some(shown(&other)), "must be a table in braces"),
             }
         }
         Some(sections)
     }
 
     /// A text that must be there.
-    pub(super) fn text(
-        &mut self,
-        key: &'static str,
-        needs: &str,
-        problems: &mut Problems,
-    ) -> String {
+    pub(super) fn text(&mut self, key: &'static str, needs: &str, problems: &mut Problems) -> String {
         let full = self.key(key);
         let present = self.table.contains_key(key);
         let text = self.text_or_none(key, needs, problems);
@@ -182,12 +147,7 @@ impl Section {
     }
 
     /// A text that may be left out.
-    pub(super) fn text_or_none(
-        &mut self,
-        key: &'static str,
-        needs: &str,
-        problems: &mut Problems,
-    ) -> Option<String> {
+    pub(super) fn text_or_none(&mut self, key: &'static str, needs: &str, problems: &mut Problems) -> Option<String> {
         let full = self.key(key);
         match self.take(key)? {
             Value::String(text) => Some(text),
@@ -208,16 +168,8 @@ impl Section {
         problems: &mut Problems,
     ) -> u64 {
         let full = self.key(key);
-        let unit = if unit.is_empty() {
-            String::new()
-        } else {
-            format!(" {unit}")
-        };
-        let allowed = format!(
-            "must be a whole number from {} to {}{unit}",
-            range.start(),
-            range.end()
-        );
+        let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+        let allowed = format!("must be a whole number from {} to {}{unit}", range.start(), range.end());
         let stand_in = default.unwrap_or(*range.start());
         match self.take(key) {
             None => {
@@ -226,9 +178,7 @@ impl Section {
                 }
                 stand_in
             }
-            Some(Value::Integer(number))
-                if u64::try_from(number).is_ok_and(|n| range.contains(&n)) =>
-            {
+            Some(Value::Integer(number)) if u64::try_from(number).is_ok_and(|n| range.contains(&n)) => {
                 number.unsigned_abs()
             }
             Some(other) => {
@@ -239,22 +189,13 @@ impl Section {
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(
-        &mut self,
-        key: &'static str,
-        default: bool,
-        problems: &mut Problems,
-    ) -> bool {
+    pub(super) fn flag(&mut self, key: &'static str, default: bool, problems: &mut Problems) -> bool {
         let full = self.key(key);
         match self.take(key) {
             None => default,
             Some(Value::Boolean(flag)) => flag,
             Some(other) => {
-                problems.add(
-                    &full,
-                    Some(shown(&other)),
-                    "must be true or false, without quotes",
-                );
+                problems.add(&full, Some(shown(&other)), "must be true or false, without quotes");
                 default
             }
         }
@@ -269,10 +210,7 @@ impl Section {
         problems: &mut Problems,
     ) -> T {
         let full = self.key(key);
-        let words: Vec<String> = choices
-            .iter()
-            .map(|(word, _)| format!("\"{word}\""))
-            .collect();
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let allowed = format!("must be one of {}", words.join(", "));
         let stand_in = choices[0].1;
         match self.take(key) {
@@ -283,9 +221,7 @@ impl Section {
                 stand_in
             }
             Some(value) => {
-                let found = choices
-                    .iter()
-                    .find(|(word, _)| value.as_str() == Some(word));
+                let found = choices.iter().find(|(word, _)| value.as_str() == Some(word));
                 if found.is_none() {
                     problems.add(&full, Some(shown(&value)), allowed);
                 }
@@ -295,12 +231,9 @@ impl Section {
     }
 
     /// An address and port to listen on; `None` if the key is absent.
-    pub(super) fn socket_addr(
-        &mut self,
-        key: &'static str,
-        problems: &mut Problems,
-    ) -> Option<SocketAddr> {
-        const NEEDS: &str = "must be an IP address and a port from 1 to 65535, as in \"10.75.0.1:7400\" or \"[fd00::1]:7400\"";
+    pub(super) fn socket_addr(&mut self, key: &'static str, problems: &mut Problems) -> Option<SocketAddr> {
+        const NEEDS: &str =
+            "must be an IP address and a port from 1 to 65535, as in \"10.75.0.1:7400\" or \"[fd00::1]:7400\"";
         let full = self.key(key);
         let text = self.text_or_none(key, NEEDS, problems)?;
         match text.parse::<SocketAddr>() {
@@ -313,20 +246,12 @@ impl Section {
     }
 
     /// A list of texts; `None` if the key is absent.
-    pub(super) fn texts(
-        &mut self,
-        key: &'static str,
-        needs: &str,
-        problems: &mut Problems,
-    ) -> Option<Vec<String>> {
+    pub(super) fn texts(&mut self, key: &'static str, needs: &str, problems: &mut Problems) -> Option<Vec<String>> {
         let full = self.key(key);
         let value = self.take(key)?;
-        let texts = value.as_array().and_then(|items| {
-            items
-                .iter()
-                .map(|item| item.as_str().map(str::to_owned))
-                .collect::<Option<Vec<_>>>()
-        });
+        let texts = value
+            .as_array()
+            .and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>());
         if texts.is_none() {
             problems.add(&full, Some(shown(&value)), needs);
         }
@@ -359,14 +284,8 @@ fn shown(value: &Value) -> String {
 
 /// The known key that `key` is most likely a misspelling of.
 fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
-    let close = |candidate: &&&str| {
-        distance(key, candidate) <= 2 || (key.len() >= 4 && candidate.starts_with(key))
-    };
-    known
-        .iter()
-        .filter(close)
-        .min_by_key(|candidate| distance(key, candidate))
-        .copied()
+    let close = |candidate: &&&str| distance(key, candidate) <= 2 || (key.len() >= 4 && candidate.starts_with(key));
+    known.iter().filter(close).min_by_key(|candidate| distance(key, candidate)).copied()
 }
 
 /// Edits (insert, delete, replace) that turn one word into the other.

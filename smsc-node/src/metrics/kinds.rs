@@ -73,8 +73,7 @@ pub struct Gauge(AtomicI64);
 impl Gauge {
     /// Replaces the value; what exceeds i64 is cut.
     pub fn set(&self, value: u64) {
-        self.0
-            .store(i64::try_from(value).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.0.store(i64::try_from(value).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// One more.
@@ -104,10 +103,7 @@ pub struct Counters<L: Label, const N: usize> {
 impl<L: Label, const N: usize> Default for Counters<L, N> {
     fn default() -> Self {
         const { assert!(L::ALL.len() == N, "one counter for each value of the label") };
-        Self {
-            counters: std::array::from_fn(|_| Counter::default()),
-            label: PhantomData,
-        }
+        Self { counters: std::array::from_fn(|_| Counter::default()), label: PhantomData }
     }
 }
 
@@ -139,10 +135,7 @@ pub struct Gauges<L: Label, const N: usize> {
 impl<L: Label, const N: usize> Default for Gauges<L, N> {
     fn default() -> Self {
         const { assert!(L::ALL.len() == N, "one gauge for each value of the label") };
-        Self {
-            gauges: std::array::from_fn(|_| Gauge::default()),
-            label: PhantomData,
-        }
+        Self { gauges: std::array::from_fn(|_| Gauge::default()), label: PhantomData }
     }
 }
 
@@ -189,10 +182,7 @@ impl Histogram {
     pub fn observe(&self, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS.partition_point(|(end, _)| *end < us);
-        self.buckets
-            .get(bucket)
-            .unwrap_or(&self.beyond)
-            .fetch_add(1, Ordering::Relaxed);
+        self.buckets.get(bucket).unwrap_or(&self.beyond).fetch_add(1, Ordering::Relaxed);
         self.sum_us.fetch_add(us, Ordering::Relaxed);
     }
 }
@@ -223,19 +213,10 @@ impl Writer {
     pub(super) fn micros(&mut self, name: &str, help: &str, gauge: &Gauge) {
         self.head(name, "gauge", help);
         let us = u64::try_from(gauge.get()).unwrap_or(0);
-        let _ = writeln!(
-            self.text,
-            "{name} {}",
-            Duration::from_micros(us).as_secs_f64()
-        );
+        let _ = writeln!(self.text, "{name} {}", Duration::from_micros(us).as_secs_f64());
     }
 
-    pub(super) fn counters<L: Label, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        counters: &Counters<L, N>,
-    ) {
+    pub(super) fn counters<L: Label, const N: usize>(&mut self, name: &str, help: &str, counters: &Counters<L, N>) {
         self.head(name, "counter", help);
         self.counter_rows(name, None, counters);
     }
@@ -247,35 +228,16 @@ impl Writer {
         outer: Option<(&str, &str)>,
         counters: &Counters<L, N>,
     ) {
-        let outer = outer.map_or_else(String::new, |(label, value)| {
-            format!("{label}=\"{value}\",")
-        });
+        let outer = outer.map_or_else(String::new, |(label, value)| format!("{label}=\"{value}\","));
         for value in L::ALL {
-            let _ = writeln!(
-                self.text,
-                "{name}{{{outer}{}=\"{}\"}} {}",
-                L::NAME,
-                value.value(),
-                counters.get(*value)
-            );
+            let _ = writeln!(self.text, "{name}{{{outer}{}=\"{}\"}} {}", L::NAME, value.value(), counters.get(*value));
         }
     }
 
-    pub(super) fn gauges<L: Label, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        gauges: &Gauges<L, N>,
-    ) {
+    pub(super) fn gauges<L: Label, const N: usize>(&mut self, name: &str, help: &str, gauges: &Gauges<L, N>) {
         self.head(name, "gauge", help);
         for value in L::ALL {
-            let _ = writeln!(
-                self.text,
-                "{name}{{{}=\"{}\"}} {}",
-                L::NAME,
-                value.value(),
-                gauges.of(*value).get()
-            );
+            let _ = writeln!(self.text, "{name}{{{}=\"{}\"}} {}", L::NAME, value.value(), gauges.of(*value).get());
         }
     }
 
@@ -288,9 +250,6 @@ impl Writer {
         }
         count += histogram.beyond.load(Ordering::Relaxed);
         let sum = Duration::from_micros(histogram.sum_us.load(Ordering::Relaxed)).as_secs_f64();
-        let _ = writeln!(
-            self.text,
-            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}"
-        );
+        let _ = writeln!(self.text, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}");
     }
 }

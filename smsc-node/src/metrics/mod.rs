@@ -141,119 +141,39 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let mut w = Writer::default();
-        w.head(
-            "smsc_build_info",
-            "gauge",
-            "Always 1; the label holds the version.",
-        );
-        let _ = writeln!(
-            w.text,
-            "smsc_build_info{{version=\"{}\"}} 1",
-            env!("CARGO_PKG_VERSION")
-        );
+        w.head("smsc_build_info", "gauge", "Always 1; the label holds the version.");
+        let _ = writeln!(w.text, "smsc_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
 
-        w.counters(
-            "smsc_smpp_connections_total",
-            "Connections at the SMPP port.",
-            &self.smpp_connections,
-        );
-        w.gauge(
-            "smsc_smpp_connections_open",
-            "Connections open at the SMPP port.",
-            &self.smpp_connections_open,
-        );
+        w.counters("smsc_smpp_connections_total", "Connections at the SMPP port.", &self.smpp_connections);
+        w.gauge("smsc_smpp_connections_open", "Connections open at the SMPP port.", &self.smpp_connections_open);
         w.gauges("smsc_smpp_sessions", "Bound sessions.", &self.smpp_sessions);
-        w.counters(
-            "smsc_smpp_binds_total",
-            "Bind requests answered.",
-            &self.smpp_binds,
-        );
-        w.counters(
-            "smsc_smpp_pdus_total",
-            "PDUs read and written.",
-            &self.smpp_pdus,
-        );
-        w.counters(
-            "smsc_smpp_bytes_total",
-            "Bytes read and written at the SMPP port.",
-            &self.smpp_bytes,
-        );
+        w.counters("smsc_smpp_binds_total", "Bind requests answered.", &self.smpp_binds);
+        w.counters("smsc_smpp_pdus_total", "PDUs read and written.", &self.smpp_pdus);
+        w.counters("smsc_smpp_bytes_total", "Bytes read and written at the SMPP port.", &self.smpp_bytes);
         w.counters("smsc_submits_total", "Submissions answered.", &self.submits);
-        w.histogram(
-            "smsc_submit_latency_seconds",
-            "From a submission read to its response.",
-            &self.submit_latency,
-        );
-        w.head(
-            "smsc_delivery_attempts_total",
-            "counter",
-            "Delivery attempts that have ended.",
-        );
+        w.histogram("smsc_submit_latency_seconds", "From a submission read to its response.", &self.submit_latency);
+        w.head("smsc_delivery_attempts_total", "counter", "Delivery attempts that have ended.");
         for link in LinkKind::ALL {
-            w.counter_rows(
-                "smsc_delivery_attempts_total",
-                Some((LinkKind::NAME, link.value())),
-                self.attempts(*link),
-            );
+            w.counter_rows("smsc_delivery_attempts_total", Some((LinkKind::NAME, link.value())), self.attempts(*link));
         }
-        w.counters(
-            "smsc_messages_final_total",
-            "Messages that reached a final state.",
-            &self.finals,
-        );
-        w.gauge(
-            "smsc_messages_waiting",
-            "Messages stored and not final.",
-            &self.messages_waiting,
-        );
-        w.counter(
-            "smsc_receipts_total",
-            "Delivery receipts made.",
-            &self.receipts,
-        );
+        w.counters("smsc_messages_final_total", "Messages that reached a final state.", &self.finals);
+        w.gauge("smsc_messages_waiting", "Messages stored and not final.", &self.messages_waiting);
+        w.counter("smsc_receipts_total", "Delivery receipts made.", &self.receipts);
 
         w.gauge("smsc_raft_term", "Term of the consensus.", &self.raft_term);
-        w.gauge(
-            "smsc_raft_leading",
-            "1 while this node leads and holds its lease.",
-            &self.raft_leading,
-        );
-        w.gauge(
-            "smsc_raft_last_log_index",
-            "Last entry in the log.",
-            &self.raft_last_log_index,
-        );
-        w.gauge(
-            "smsc_raft_applied_index",
-            "Last entry applied.",
-            &self.raft_applied_index,
-        );
-        w.counter(
-            "smsc_raft_leader_changes_total",
-            "New leaders seen.",
-            &self.raft_leader_changes,
-        );
-        w.counter(
-            "smsc_raft_commands_total",
-            "Commands proposed by this node.",
-            &self.raft_commands,
-        );
+        w.gauge("smsc_raft_leading", "1 while this node leads and holds its lease.", &self.raft_leading);
+        w.gauge("smsc_raft_last_log_index", "Last entry in the log.", &self.raft_last_log_index);
+        w.gauge("smsc_raft_applied_index", "Last entry applied.", &self.raft_applied_index);
+        w.counter("smsc_raft_leader_changes_total", "New leaders seen.", &self.raft_leader_changes);
+        w.counter("smsc_raft_commands_total", "Commands proposed by this node.", &self.raft_commands);
         w.histogram(
             "smsc_raft_commit_latency_seconds",
             "From a batch proposed to its outcome.",
             &self.raft_commit_latency,
         );
-        w.histogram(
-            "smsc_log_flush_seconds",
-            "One flush of the log to disk.",
-            &self.log_flush_latency,
-        );
+        w.histogram("smsc_log_flush_seconds", "One flush of the log to disk.", &self.log_flush_latency);
 
-        w.counter(
-            "smsc_store_checkpoints_total",
-            "Checkpoints written.",
-            &self.store_checkpoints,
-        );
+        w.counter("smsc_store_checkpoints_total", "Checkpoints written.", &self.store_checkpoints);
         w.micros(
             "smsc_store_checkpoint_last_seconds",
             "Duration of the last checkpoint.",
@@ -264,32 +184,16 @@ impl Metrics {
             "Changes held in memory until the next checkpoint.",
             &self.store_overlay_bytes,
         );
-        w.gauge(
-            "smsc_disk_free_bytes",
-            "Room left where the data directory lies.",
-            &self.disk_free_bytes,
-        );
+        w.gauge("smsc_disk_free_bytes", "Room left where the data directory lies.", &self.disk_free_bytes);
 
-        w.gauge(
-            "smsc_address_held",
-            "1 while this node holds the floating addresses.",
-            &self.address_held,
-        );
-        w.counters(
-            "smsc_takeovers_total",
-            "Times this node claimed the floating addresses.",
-            &self.takeovers,
-        );
+        w.gauge("smsc_address_held", "1 while this node holds the floating addresses.", &self.address_held);
+        w.counters("smsc_takeovers_total", "Times this node claimed the floating addresses.", &self.takeovers);
         w.micros(
             "smsc_takeover_last_seconds",
             "From leadership to the address announced, last time.",
             &self.takeover_last_us,
         );
-        w.gauge(
-            "smsc_phase",
-            "0 starting, 1 running, 2 draining, 3 stopped.",
-            &self.phase,
-        );
+        w.gauge("smsc_phase", "0 starting, 1 running, 2 draining, 3 stopped.", &self.phase);
         process::render(&mut w);
         w.text
     }
@@ -305,9 +209,7 @@ mod tests {
     fn every_line_is_of_the_text_format_and_every_name_stands_once() {
         let metrics = Metrics::default();
         metrics.submits.inc(SubmitResult::Accepted);
-        metrics
-            .attempts(LinkKind::Handset)
-            .inc(AttemptResult::Temporary);
+        metrics.attempts(LinkKind::Handset).inc(AttemptResult::Temporary);
         let text = metrics.render();
         let mut typed = BTreeSet::new();
         for line in text.lines() {
@@ -318,19 +220,12 @@ mod tests {
                 let (name, value) = line.rsplit_once(' ').unwrap();
                 assert!(value.parse::<f64>().is_ok(), "{line}");
                 let bare = name.split('{').next().unwrap();
-                let base = ["_bucket", "_sum", "_count"]
-                    .iter()
-                    .find_map(|end| bare.strip_suffix(end))
-                    .unwrap_or(bare);
+                let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| bare.strip_suffix(end)).unwrap_or(bare);
                 assert!(typed.contains(bare) || typed.contains(base), "{line}");
             }
         }
         assert!(text.contains("\nsmsc_submits_total{result=\"accepted\"} 1\n"));
-        assert!(
-            text.contains(
-                "\nsmsc_delivery_attempts_total{link=\"handset\",result=\"temporary\"} 1\n"
-            )
-        );
+        assert!(text.contains("\nsmsc_delivery_attempts_total{link=\"handset\",result=\"temporary\"} 1\n"));
         assert!(text.contains("\nprocess_resident_memory_bytes "));
     }
 
@@ -356,10 +251,7 @@ mod tests {
 
     #[test]
     fn phase_numbers_are_those_of_the_help_text() {
-        let words: Vec<_> = crate::shutdown::NodePhase::ALL
-            .iter()
-            .map(|phase| phase.as_str())
-            .collect();
+        let words: Vec<_> = crate::shutdown::NodePhase::ALL.iter().map(|phase| phase.as_str()).collect();
         assert_eq!(words, ["starting", "running", "draining", "stopped"]);
     }
 }
