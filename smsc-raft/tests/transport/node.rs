@@ -171,15 +171,13 @@ pub async fn form(nodes: &[Node]) -> u64 {
     leader_of(nodes).await
 }
 
+/// The node that leads and has committed an entry of its own term.
 pub async fn leader_of(nodes: &[Node]) -> u64 {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         for node in nodes.iter().filter(|node| node.runtime.is_some()) {
-            let leader = node.engine.current_leader().await;
-            if let Some(leader) = leader
-                && nodes.iter().any(|other| other.id == leader && other.runtime.is_some())
-            {
-                return leader;
+            if node.engine.current_leader().await == Some(node.id) && node.engine.write_blank().await.is_ok() {
+                return node.id;
             }
         }
         assert!(Instant::now() < deadline, "no leader in time");

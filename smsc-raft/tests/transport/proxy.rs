@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 pub struct Proxy {
     pub addr: SocketAddr,
     silent: Arc<watch::Sender<bool>>,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -18,8 +20,11 @@ impl Proxy {
         let addr = listener.local_addr().expect("bound");
         let silent = Arc::new(watch::Sender::new(false));
         let state = silent.clone();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = accepted.clone();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 let Ok(far) = TcpStream::connect(target).await else { continue };
                 let (near_in, near_out) = near.into_split();
                 let (far_in, far_out) = far.into_split();
@@ -27,7 +32,12 @@ impl Proxy {
                 tokio::spawn(pump(far_in, near_out, state.subscribe()));
             }
         });
-        Self { addr, silent }
+        Self { addr, silent, accepted }
+    }
+
+    /// Connections made through it so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     pub fn set_silent(&self, silent: bool) {

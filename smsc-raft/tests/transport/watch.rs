@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use smsc_raft::consensus::network::{Link, Loss};
 
-use crate::node::{Node, form, members, start, until, until_connected};
+use crate::node::{Node, form, leader_of, members, start, until, until_connected};
 use crate::pki::Pki;
 use crate::proxy::Proxy;
 
@@ -67,6 +67,35 @@ async fn a_silent_peer_is_lost_and_found_again() {
     until_connected(&nodes[0].watch, 2).await;
     println!("found again after {:?}", begin.elapsed());
     assert!(begin.elapsed() < Duration::from_secs(1), "found again after {:?} only", begin.elapsed());
+}
+
+/// What was under way when the peer fell silent is given up with the connection and sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn replication_goes_on_after_a_silence() {
+    let pki = Pki::new();
+    let nodes = start(2, |id| pki.node(id)).await;
+    let (to_first, to_second) = (Proxy::to(nodes[0].addr).await, Proxy::to(nodes[1].addr).await);
+    let mut known = members(&nodes);
+    known.get_mut(&1).expect("a member").addr = to_first.addr.to_string();
+    known.get_mut(&2).expect("a member").addr = to_second.addr.to_string();
+    for node in &nodes {
+        node.watch_members(&known);
+    }
+    nodes[0].engine.initialize(known).await.expect("pristine");
+    leader_of(&nodes).await;
+    for (node, peer) in [(&nodes[0], 2), (&nodes[1], 1)] {
+        until_connected(&node.watch, peer).await;
+    }
+    to_first.set_silent(true);
+    to_second.set_silent(true);
+    until(&nodes[0].watch, 2, |state| matches!(state.link, Link::Lost { .. })).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    to_first.set_silent(false);
+    to_second.set_silent(false);
+    let begin = Instant::now();
+    leader_of(&nodes).await;
+    println!("committed {:?} after the end of the silence", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(3), "committed after {:?} only", begin.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
