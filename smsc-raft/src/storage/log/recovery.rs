@@ -52,8 +52,6 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path, spares: &Spares) -> Result<Re
         spares.count(segment.capacity.into());
         let read = replay.segment(&segment, Some(sequence) == last)?;
         if Some(sequence) == last {
-            // What a killed process wrote can be read back and yet be lost with the power.
-            segment.file.sync().map_err(LogError::io("sync", &segment.path))?;
             disk.sync_dir(dir).map_err(LogError::io("sync the directory", dir))?;
         }
         if Some(sequence) == last && !read.ended {
@@ -115,9 +113,14 @@ fn seal(torn: Active) -> Result<Sealed, LogError> {
     let place = Place { sequence: segment.sequence, offset: position, synced: position };
     let mut end = Vec::new();
     encode(&mut end, place, Kind::End, 0, &Head::default());
-    segment.file.write_at(&end, position.into()).map_err(LogError::io("write", &segment.path))?;
-    segment.file.sync().map_err(LogError::io("sync", &segment.path))?;
+    write_durably(&segment, position, &end)?;
     Ok(Sealed { segment, index_max })
+}
+
+/// Writes and syncs.
+fn write_durably(segment: &Segment, offset: u32, bytes: &[u8]) -> Result<(), LogError> {
+    segment.file.write_at(bytes, offset.into()).map_err(LogError::io("write", &segment.path))?;
+    segment.file.sync().map_err(LogError::io("sync", &segment.path))
 }
 
 /// How one segment ended.
@@ -147,26 +150,36 @@ impl Replay {
         segment.file.read_at(&mut bytes, 0).map_err(LogError::io("read", &segment.path))?;
         self.marker.interrupt();
         let mut read = SegmentRead { end: RECORDS_START, ended: false, index_max: None };
+        let mut synced = RECORDS_START;
         loop {
             let rest = &bytes[read.end as usize..];
             let Parsed::Record(found) = parse(rest, segment.sequence, read.end) else { break };
             let payload = &rest[HEADER..HEADER + found.payload_len];
-            if found.kind == Kind::End {
-                read.ended = true;
-                return Ok(read);
+            synced = found.synced;
+            read.ended = found.kind == Kind::End;
+            if !read.ended {
+                self.record(segment, read.end, found, payload)
+                    .map_err(|what| LogError::corrupt(&segment.path, read.end.into(), what))?;
             }
-            self.record(segment, read.end, found, payload)
-                .map_err(|what| LogError::corrupt(&segment.path, read.end.into(), what))?;
             if found.kind == Kind::Entry {
                 read.index_max = read.index_max.max(Some(found.index));
             }
             read.end += u32::try_from(found.len()).expect("a record lies within its segment");
+            if read.ended {
+                break;
+            }
         }
-        if !is_last {
+        if is_last {
+            if !read.ended {
+                self.torn_end(segment, &bytes, read.end)?;
+            }
+            // Once more, the same bytes: what a killed process wrote can be read back and yet be lost with the power, and
+            // after a sync that failed the next one has nothing to do, though the bytes never got to the disk.
+            write_durably(segment, synced, &bytes[synced as usize..read.end as usize])?;
+        } else if !read.ended {
             let what = "a record is not valid, though the next segment continues the log";
             return Err(LogError::corrupt(&segment.path, read.end.into(), what));
         }
-        self.torn_end(segment, &bytes, read.end)?;
         Ok(read)
     }
 
