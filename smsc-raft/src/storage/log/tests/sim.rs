@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::super::disk::{Disk, DiskFile, Lock};
 
@@ -56,7 +58,11 @@ pub(super) enum Survives {
 
 /// See the module. Clones are the same disk.
 #[derive(Clone)]
-pub(super) struct SimDisk(Arc<Mutex<State>>);
+pub(super) struct SimDisk {
+    state: Arc<Mutex<State>>,
+    /// While it is set no sync begins.
+    held: Arc<AtomicBool>,
+}
 
 struct State {
     files: HashMap<u64, Content>,
@@ -93,9 +99,18 @@ impl Content {
     }
 }
 
+/// Keeps every sync from beginning, as long as it lives.
+pub(super) struct Held(Arc<AtomicBool>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 impl SimDisk {
     pub(super) fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(State {
             files: HashMap::new(),
             names: BTreeMap::new(),
             names_synced: BTreeMap::new(),
@@ -107,11 +122,18 @@ impl SimDisk {
             dead: false,
             capacity: u64::MAX,
             rng: Rng(seed),
-        })))
+        }));
+        Self { state, held: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no panic")
+        self.state.lock().expect("no panic")
+    }
+
+    /// Lets no sync begin while the guard lives.
+    pub(super) fn hold_syncs(&self) -> Held {
+        self.held.store(true, Ordering::SeqCst);
+        Held(self.held.clone())
     }
 
     /// Calls made so far.
@@ -369,6 +391,9 @@ impl DiskFile for SimFile {
 
     /// A sync that fails writes some sectors and forgets the others, as kernels do: another one finds nothing to do.
     fn sync(&self) -> io::Result<()> {
+        while self.disk.held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut state = self.disk.state();
         let called = state.call();
         let State { files, rng, dead, .. } = &mut *state;
