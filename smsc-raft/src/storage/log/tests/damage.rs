@@ -96,6 +96,16 @@ async fn a_lost_segment_is_reported() {
 }
 
 #[tokio::test]
+async fn a_segment_that_has_lost_all_others_and_its_head_is_reported() {
+    let (disk, _) = several_segments().await;
+    let paths = segments(&disk);
+    let (last, others) = paths.split_last().expect("several");
+    others.iter().for_each(|path| disk.lose(path));
+    disk.tamper(last, |bytes| bytes[4096..].fill(0));
+    assert_eq!(corrupt(open(&disk)), (last.clone(), 4096));
+}
+
+#[tokio::test]
 async fn a_lost_beginning_is_reported_after_a_purge_too() {
     let (disk, _) = several_segments().await;
     let mut store = open(&disk).expect("in order");

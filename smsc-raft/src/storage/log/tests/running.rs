@@ -9,6 +9,7 @@ use openraft::EntryPayload;
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 use proptest::prelude::*;
 
+use super::super::reader::read_spans;
 use super::super::{LogConfig, LogError, LogStore};
 use super::model::{Model, Op, Sent, done, entry, log_id, send};
 use super::sim::{Fault, Rng, SimDisk};
@@ -127,7 +128,7 @@ async fn what_waits_while_the_disk_is_busy_is_flushed_together() {
     done(&mut store, &Op::Append(vec![entry(1, 0, 100)])).await.expect("in order");
     spare_is_ready(&disk).await;
     let before = monitor.metrics();
-    let held = disk.hold_syncs();
+    let held = disk.hold();
     let mut answers = Vec::new();
     for index in 1..100 {
         answers.push(send(&mut store, &Op::Append(vec![entry(1, index, 100)])).await.expect("in order"));
@@ -151,20 +152,54 @@ async fn what_waits_while_the_disk_is_busy_is_flushed_together() {
 }
 
 #[tokio::test]
+async fn an_entry_stays_in_memory_until_it_is_on_disk() {
+    let disk = SimDisk::new(1);
+    let mut store = open(&disk, 0);
+    spare_is_ready(&disk).await;
+    let held = disk.hold();
+    let first = send(&mut store, &Op::Append(vec![entry(1, 0, 100)])).await.expect("in order");
+    while store.monitor().metrics().last_flush_started.is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    send(&mut store, &Op::Append(vec![entry(1, 1, 100)])).await.expect("in order");
+    held.allow(2);
+    let Sent::Waiting(first) = first else { panic!("an append waits") };
+    first.await.expect("an answer").expect("in order");
+    assert_eq!(Model::of(&mut store).await.entries, [entry(1, 0, 100), entry(1, 1, 100)]);
+}
+
+#[tokio::test]
+async fn a_segment_is_not_used_again_while_it_is_read() {
+    let disk = SimDisk::new(1);
+    let mut store = open(&disk, 0);
+    let append = async |store: &mut LogStore, indexes: std::ops::Range<u64>| {
+        for index in indexes {
+            done(store, &Op::Append(vec![entry(1, index, 1000)])).await.expect("in order");
+        }
+    };
+    append(&mut store, 0..100).await;
+    let plan = store.shared.lock().plan(0, 50, usize::MAX);
+    done(&mut store, &Op::Purge(log_id(1, 99))).await.expect("in order");
+    append(&mut store, 100..400).await;
+    let (entries, _) = read_spans(&plan.spans, usize::MAX).expect("the segment is still whole");
+    assert_eq!(entries, (0..50).map(|index| entry(1, index, 1000)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn after_a_failed_sync_nothing_is_tried_again() {
     let disk = SimDisk::new(1);
     let mut store = open(&disk, 1 << 20);
     let monitor = store.monitor();
     done(&mut store, &Op::Append(vec![entry(1, 0, 100)])).await.expect("in order");
     spare_is_ready(&disk).await;
-    let held = disk.hold_syncs();
+    let held = disk.hold();
     let first = send(&mut store, &Op::Append(vec![entry(1, 1, 100)])).await.expect("in order");
     while monitor.metrics().last_flush_started.is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let second = send(&mut store, &Op::Append(vec![entry(1, 2, 100)])).await.expect("in order");
     let calls = disk.calls();
-    disk.fail_at(calls + 1, Fault::Fail);
+    disk.fail_at(calls + 2, Fault::Fail);
     drop(held);
     for answer in [first, second] {
         let Sent::Waiting(answer) = answer else { panic!("an append waits") };
@@ -177,7 +212,7 @@ async fn after_a_failed_sync_nothing_is_tried_again() {
     }
     assert!(Model::read(&mut store).await.is_err());
     drop(store);
-    assert_eq!(disk.calls(), calls + 1);
+    assert_eq!(disk.calls(), calls + 2, "one write, one sync");
 }
 
 #[tokio::test]
@@ -226,6 +261,13 @@ async fn what_is_committed_rides_along() {
     drop(store);
     let mut store = open(&disk, 1 << 20);
     assert_eq!(store.read_committed().await.expect("in order"), Some(log_id(1, 0)));
+
+    done(&mut store, &Op::Committed(log_id(1, 7))).await.expect("in order");
+    done(&mut store, &Op::Vote(Vote::new(2, 1))).await.expect("in order");
+    drop(store);
+    let mut store = open(&disk, 1 << 20);
+    let found = store.read_committed().await.expect("in order");
+    assert_eq!(found, Some(log_id(1, 0)), "never ahead of the entries on disk");
 }
 
 #[test]

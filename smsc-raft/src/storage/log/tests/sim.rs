@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -60,8 +59,8 @@ pub(super) enum Survives {
 #[derive(Clone)]
 pub(super) struct SimDisk {
     state: Arc<Mutex<State>>,
-    /// While it is set no sync begins.
-    held: Arc<AtomicBool>,
+    /// While this is set, writes and syncs wait for one of the permits.
+    held: Arc<Mutex<Option<u32>>>,
 }
 
 struct State {
@@ -99,12 +98,19 @@ impl Content {
     }
 }
 
-/// Keeps every sync from beginning, as long as it lives.
-pub(super) struct Held(Arc<AtomicBool>);
+/// Keeps writes and syncs from beginning, as long as it lives.
+pub(super) struct Held(Arc<Mutex<Option<u32>>>);
+
+impl Held {
+    /// Lets so many through.
+    pub(super) fn allow(&self, calls: u32) {
+        *self.0.lock().expect("no panic") = Some(calls);
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
+        *self.0.lock().expect("no panic") = None;
     }
 }
 
@@ -130,10 +136,25 @@ impl SimDisk {
         self.state.lock().expect("no panic")
     }
 
-    /// Lets no sync begin while the guard lives.
-    pub(super) fn hold_syncs(&self) -> Held {
-        self.held.store(true, Ordering::SeqCst);
-        Held(self.held.clone())
+    /// Lets no write or sync begin but those that the guard allows.
+    pub(super) fn hold(&self) -> Held {
+        let held = Held(self.held.clone());
+        held.allow(0);
+        held
+    }
+
+    fn wait_for_permit(&self) {
+        loop {
+            match &mut *self.held.lock().expect("no panic") {
+                None => return,
+                Some(0) => {}
+                Some(permits) => {
+                    *permits -= 1;
+                    return;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Calls made so far.
@@ -361,6 +382,7 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.wait_for_permit();
         let mut state = self.disk.state();
         let called = state.call();
         let all = buf.len() as u64;
@@ -391,9 +413,7 @@ impl DiskFile for SimFile {
 
     /// A sync that fails writes some sectors and forgets the others, as kernels do: another one finds nothing to do.
     fn sync(&self) -> io::Result<()> {
-        while self.disk.held.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.disk.wait_for_permit();
         let mut state = self.disk.state();
         let called = state.call();
         let State { files, rng, dead, .. } = &mut *state;
