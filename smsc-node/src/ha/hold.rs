@@ -107,9 +107,9 @@ impl IpHold {
         clients: impl IntoIterator<Item = SocketAddr>,
     ) -> Result<TickleRun, HaError> {
         match &self.inner.tickler {
-            Some(tickler) => {
-                tickler.run(server, clients).map_err(|error| HaError::kernel("start a thread", error))
-            }
+            Some(tickler) => tickler
+                .run(server, clients)
+                .map_err(|error| HaError::kernel("start a thread", error)),
             None => Ok(TickleRun::idle()),
         }
     }
@@ -122,7 +122,8 @@ impl IpHold {
     /// [`HaError::NotReleased`] or [`HaError::Kernel`] if something is left; the guard goes on trying then, and the
     /// kernel drops the address when its life ends.
     pub fn release(mut self) -> Result<Released, HaError> {
-        self.finish().expect("the thread is joined here or in drop, and release takes the hold")
+        self.finish()
+            .expect("the thread is joined here or in drop, and release takes the hold")
     }
 
     fn finish(&mut self) -> Option<Result<Released, HaError>> {
@@ -130,7 +131,9 @@ impl IpHold {
         // Failing means that the thread has given the address back already.
         let _ = self.wake.send(Wake::Release);
         Some(thread.join().unwrap_or_else(|_| {
-            Err(HaError::NotReleased { what: "an address whose renewing thread failed".to_owned() })
+            Err(HaError::NotReleased {
+                what: "an address whose renewing thread failed".to_owned(),
+            })
         }))
     }
 }
@@ -204,7 +207,14 @@ impl Holder {
             .spawn(move || holder.run())
             .map_err(|error| HaError::kernel("start a thread", error))?;
         tracing::info!(term, "holding the floating IP");
-        Ok(IpHold { inner, wake, state: watched, thread: Some(thread), conflicts, term })
+        Ok(IpHold {
+            inner,
+            wake,
+            state: watched,
+            thread: Some(thread),
+            conflicts,
+            term,
+        })
     }
 
     fn run(mut self) -> Result<Released, HaError> {
@@ -214,7 +224,9 @@ impl Holder {
                 None => {
                     let wait = self.next_wake().since(MonoTime::now());
                     match self.woken.recv_timeout(wait) {
-                        Ok(Wake::Release) | Err(RecvTimeoutError::Disconnected) => break HoldState::Released,
+                        Ok(Wake::Release) | Err(RecvTimeoutError::Disconnected) => {
+                            break HoldState::Released;
+                        }
                         Ok(Wake::LeaseEnded) | Err(RecvTimeoutError::Timeout) => {}
                     }
                 }
@@ -243,8 +255,11 @@ impl Holder {
         if MonoTime::now() >= self.next_renewal {
             self.next_renewal = MonoTime::now() + self.inner.config.renew_interval;
             if !self.renew() {
-                let reason =
-                    if self.leadership.valid_now() { HoldState::Lost(LossReason::AddressGone) } else { self.lease_over() };
+                let reason = if self.leadership.valid_now() {
+                    HoldState::Lost(LossReason::AddressGone)
+                } else {
+                    self.lease_over()
+                };
                 return Some(reason);
             }
             self.look_at_links();
@@ -259,18 +274,33 @@ impl Holder {
     }
 
     fn lease_over(&self) -> HoldState {
-        let taken = self.inner.guard().is_some_and(|guard| guard.has_taken(self.leadership.term));
-        HoldState::Lost(if taken { LossReason::TakenByGuard } else { LossReason::LeaseEnded })
+        let taken = self
+            .inner
+            .guard()
+            .is_some_and(|guard| guard.has_taken(self.leadership.term));
+        HoldState::Lost(if taken {
+            LossReason::TakenByGuard
+        } else {
+            LossReason::LeaseEnded
+        })
     }
 
     fn next_wake(&self) -> MonoTime {
-        let lease_end = self.leadership.lease().deadline().unwrap_or(self.next_renewal);
-        self.next_renewal.min(self.announcements.due()).min(lease_end)
+        let lease_end = self
+            .leadership
+            .lease()
+            .deadline()
+            .unwrap_or(self.next_renewal);
+        self.next_renewal
+            .min(self.announcements.due())
+            .min(lease_end)
     }
 
     /// Renews the kernel lifetime of every address. Returns whether all of them are still there.
     fn renew(&self) -> bool {
-        let Some(mut takedown) = self.inner.takedown() else { return true };
+        let Some(mut takedown) = self.inner.takedown() else {
+            return true;
+        };
         let mut all_there = true;
         for binding in &self.inner.bindings {
             let address = &binding.address;
@@ -298,7 +328,10 @@ impl Holder {
             match self.inner.link(&binding.address.interface) {
                 Ok(link) => {
                     let changed = link.carrier && (!state.carrier || state.mac != link.mac);
-                    *state = LinkState { mac: link.mac, carrier: link.carrier };
+                    *state = LinkState {
+                        mac: link.mac,
+                        carrier: link.carrier,
+                    };
                     if changed {
                         self.announcements = AnnounceSchedule::begin(MonoTime::now());
                     }
@@ -322,7 +355,9 @@ impl Holder {
     fn defend(&mut self) {
         let now = MonoTime::now();
         for (binding, link) in self.inner.bindings.iter().zip(&self.links) {
-            let (IpAddr::V4(address), Some(mac)) = (binding.address.address, link.mac) else { continue };
+            let (IpAddr::V4(address), Some(mac)) = (binding.address.address, link.mac) else {
+                continue;
+            };
             if let Ok(Some(other)) = binding.port.foreign_claim(mac, address)
                 && now >= self.next_defence
             {
@@ -367,7 +402,10 @@ impl Holder {
             tracing::warn!(term, %error, "the guard was ended instead; another is started for the next claim");
         }
         let lease = self.leadership.lease();
-        Ok(Released { taken_down, certificate: self.inner.certificate(term, lease.token().clone()) })
+        Ok(Released {
+            taken_down,
+            certificate: self.inner.certificate(term, lease.token().clone()),
+        })
     }
 }
 

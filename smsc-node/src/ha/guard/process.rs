@@ -11,7 +11,7 @@ use super::inherited_channel;
 use super::protocol::{Channel, Claim, FromGuard, Received, ToGuard};
 use crate::ha::error::HaError;
 use crate::ha::lease::MonoTime;
-use crate::ha::takedown::{TakenDown, Takedown};
+use crate::ha::takedown::{Takedown, TakenDown};
 
 /// With nothing claimed there is nothing to wake up for.
 const IDLE: Duration = Duration::from_secs(3_600);
@@ -44,7 +44,12 @@ pub fn guard_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    GuardProcess { channel, takedown, claim: None }.run()
+    GuardProcess {
+        channel,
+        takedown,
+        claim: None,
+    }
+    .run()
 }
 
 /// What stops the daemon (a terminal's Ctrl-C, a supervisor's SIGTERM to the group) must not stop the guard first.
@@ -54,7 +59,13 @@ fn outlive_the_daemon() {
     // Failing means that the process leads its group already, as it does when a shell started it.
     let _ = nix::unistd::setsid();
     let mut held_off = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE] {
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+        Signal::SIGPIPE,
+    ] {
         held_off.add(signal);
     }
     if let Err(errno) = held_off.thread_block() {
@@ -83,7 +94,9 @@ impl GuardProcess {
                 Ok(Received::Nothing) => self.handle_silence(),
                 Ok(Received::Closed) => return self.handle_death(),
                 Err(error) => {
-                    say(&format!("cannot understand the daemon, taking it for dead: {error}"));
+                    say(&format!(
+                        "cannot understand the daemon, taking it for dead: {error}"
+                    ));
                     return self.handle_death();
                 }
             }
@@ -118,11 +131,15 @@ impl GuardProcess {
     /// Nothing to read: if the deadline has passed, the daemon stands still.
     fn handle_silence(&mut self) {
         let now = MonoTime::now().as_nanos();
-        let Some(claim) = self.claim.take_if(|claim| claim.deadline_ns <= now) else { return };
+        let Some(claim) = self.claim.take_if(|claim| claim.deadline_ns <= now) else {
+            return;
+        };
         let term = claim.term;
         if claim.addresses.is_empty() {
             // Holding means listening here, and the daemon's process still does.
-            say(&format!("the lease of term {term} has passed without another; the daemon stands still"));
+            say(&format!(
+                "the lease of term {term} has passed without another; the daemon stands still"
+            ));
         } else {
             self.undo(&claim, "the lease has passed without another");
         }
