@@ -387,7 +387,7 @@ fn guarded(lab: &Lab, fault: Signal) -> (Node, Duration, Duration) {
     let fault_at = Instant::now();
     node.signal(fault);
     let (certificate, certified_at) = listener.next();
-    let last_seen_at = watch.join().expect("the watch sees the address go");
+    let (last_seen_at, gone_at) = watch.join().expect("the watch sees the address go");
     assert!(
         certified_at > last_seen_at,
         "the certificate came before the address was gone"
@@ -410,7 +410,7 @@ fn guarded(lab: &Lab, fault: Signal) -> (Node, Duration, Duration) {
         );
         assert!(both_gone());
     });
-    (node, last_seen_at - fault_at, certified_at - fault_at)
+    (node, gone_at - fault_at, certified_at - fault_at)
 }
 
 #[test]

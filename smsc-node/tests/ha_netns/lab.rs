@@ -113,19 +113,22 @@ impl Lab {
         })
     }
 
-    /// Watches for the address to go, on a thread of its own, and says when it was first asked for in vain.
-    pub fn watch_address(&self, host: &str, address: IpAddr) -> JoinHandle<Instant> {
+    /// Watches for the address to go, on a thread of its own: when it was last asked for and there, and when it was
+    /// first asked for in vain.
+    pub fn watch_address(&self, host: &str, address: IpAddr) -> JoinHandle<(Instant, Instant)> {
         let namespace =
             File::open(format!("/run/netns/{}", self.namespace(host))).expect("made by new");
         thread::spawn(move || {
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("root may");
             let mut table = AddressTable::open().expect("netlink");
             let begun = Instant::now();
+            let mut seen = begun;
             loop {
                 let asked = Instant::now();
                 if table.find(address).expect("dump").is_empty() {
-                    return asked;
+                    return (seen, asked);
                 }
+                seen = asked;
                 assert!(
                     begun.elapsed() < Duration::from_secs(10),
                     "the address stays"

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, Signal};
 
 use super::inherited_channel;
 use super::protocol::{Channel, Claim, FromGuard, Received, ToGuard};
@@ -58,18 +58,16 @@ fn outlive_the_daemon() {
     let _ = std::fs::write("/proc/self/comm", PROCESS_NAME);
     // Failing means that the process leads its group already, as it does when a shell started it.
     let _ = nix::unistd::setsid();
-    let mut held_off = SigSet::empty();
     for signal in [
         Signal::SIGTERM,
         Signal::SIGINT,
         Signal::SIGHUP,
         Signal::SIGQUIT,
-        Signal::SIGPIPE,
     ] {
-        held_off.add(signal);
-    }
-    if let Err(errno) = held_off.thread_block() {
-        say(&format!("cannot hold off signals: {errno}"));
+        // SAFETY: ignoring a signal installs no handler, so no code of ours ever runs inside one.
+        if let Err(errno) = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) } {
+            say(&format!("cannot ignore {signal}: {errno}"));
+        }
     }
 }
 
