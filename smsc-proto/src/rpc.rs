@@ -1,0 +1,25 @@
+//! Generated from `proto/`: the RPCs between nodes and of the admin service, and the records that are persisted.
+
+#![allow(missing_docs, clippy::all, unused_qualifications)]
+
+mod smsc {
+    pub mod raft {
+        pub mod v1 {
+            tonic::include_proto!("smsc.raft.v1");
+        }
+    }
+    pub mod store {
+        pub mod v1 {
+            tonic::include_proto!("smsc.store.v1");
+        }
+    }
+    pub mod admin {
+        pub mod v1 {
+            tonic::include_proto!("smsc.admin.v1");
+        }
+    }
+}
+
+pub use smsc::admin::v1 as admin;
+pub use smsc::raft::v1 as raft;
+pub use smsc::store::v1 as store;

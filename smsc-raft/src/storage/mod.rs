@@ -1,0 +1,4 @@
+//! What lies on this node's disk: the Raft log and vote, and the checkpoints of the machine.
+
+pub mod checkpoints;
+pub mod snapshot;
