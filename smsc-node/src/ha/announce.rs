@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::lease::MonoTime;
+use smsc_raft::leadership::MonoTime;
 
 /// After the claim: at once, then soon again in case a switch was still learning, then past the time (1 s) within
 /// which Linux neighbours ignore further replies.

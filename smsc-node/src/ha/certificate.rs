@@ -4,14 +4,11 @@
 //! that the address is off and its sockets are gone (the guard, or the daemon itself) then shows the secret. A
 //! datagram suffices: it proves itself, and losing it costs no more than the rest of the lease.
 
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use ring::digest;
-use ring::rand::{SecureRandom, SystemRandom};
-use serde::{Deserialize, Serialize};
+use smsc_raft::leadership::ReleaseToken;
 
 use super::error::HaError;
 
@@ -22,43 +19,6 @@ const CERTIFICATE_LEN: usize = 61;
 /// Datagrams get lost; the copies follow each other closely, since they are worth something only at once.
 const COPIES: u32 = 3;
 const COPY_GAP: Duration = Duration::from_millis(4);
-
-/// The secret of one term, known to the leader and its guard until it is shown.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleaseToken([u8; 32]);
-
-impl ReleaseToken {
-    /// A fresh secret.
-    #[must_use]
-    pub fn random() -> Self {
-        let mut bytes = [0; 32];
-        SystemRandom::new()
-            .fill(&mut bytes)
-            .expect("the kernel's random source does not fail once the system has booted");
-        Self(bytes)
-    }
-
-    /// What the peers are told beforehand.
-    #[must_use]
-    pub fn hash(&self) -> [u8; 32] {
-        release_token_hash(&self.0)
-    }
-}
-
-impl fmt::Debug for ReleaseToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReleaseToken(..)")
-    }
-}
-
-/// SHA-256 of a release token.
-#[must_use]
-pub fn release_token_hash(token: &[u8; 32]) -> [u8; 32] {
-    digest::digest(&digest::SHA256, token)
-        .as_ref()
-        .try_into()
-        .expect("SHA-256 has 32 bytes")
-}
 
 /// Says that `node_id` held the address as leader of `term`, and that the address is off that node now and its
 /// sockets are destroyed.
@@ -98,7 +58,7 @@ impl ReleaseCertificate {
         for number in [self.cluster_id, self.node_id, self.term] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
-        bytes.extend_from_slice(&self.token.0);
+        bytes.extend_from_slice(self.token.as_bytes());
         bytes
     }
 
@@ -109,7 +69,7 @@ impl ReleaseCertificate {
             return None;
         }
         let number = |at: usize| bytes[at..at + 8].try_into().ok().map(u64::from_be_bytes);
-        let token = ReleaseToken(bytes[29..].try_into().ok()?);
+        let token = ReleaseToken::from_bytes(bytes[29..].try_into().ok()?);
         Some(Self::new(number(5)?, number(13)?, number(21)?, token))
     }
 
@@ -198,10 +158,12 @@ impl ReleaseListener {
 
 #[cfg(test)]
 mod tests {
+    use smsc_raft::leadership::release_token_hash;
+
     use super::*;
 
     fn certificate(term: u64) -> ReleaseCertificate {
-        ReleaseCertificate::new(0x0102, 7, term, ReleaseToken([9; 32]))
+        ReleaseCertificate::new(0x0102, 7, term, ReleaseToken::from_bytes([9; 32]))
     }
 
     #[test]

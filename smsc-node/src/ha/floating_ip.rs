@@ -7,11 +7,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::certificate::{ReleaseCertificate, ReleaseToken};
+use smsc_raft::leadership::{Leadership, LeaseEvent, ReleaseToken};
+
+use super::certificate::ReleaseCertificate;
 use super::error::HaError;
 use super::guard::{Claim, Guard, GuardCommand};
 use super::hold::{Holder, IpHold, Wake};
-use super::lease::{Leadership, LeaseEvent};
 use super::link::LinkPort;
 use super::netlink::{AddressTable, LinkInfo};
 use super::takedown::{Takedown, TakenDown};
@@ -135,7 +136,7 @@ impl FloatingIp {
 
     /// Takes the addresses for `leadership`: asks whether another host still has one, hands the claim to the guard,
     /// adds the addresses with a kernel lifetime, and announces them. The peers must know
-    /// [`release_token_hash`](super::lease::Lease::release_token_hash) of its lease beforehand.
+    /// [`release_token_hash`](smsc_raft::leadership::Lease::release_token_hash) of its lease beforehand.
     ///
     /// Blocks for about [`probe_wait`](FloatingIpConfig::probe_wait) and two milliseconds. A host that answers the
     /// probe does not stop the claim, because the lease says who is right; it is logged and kept in

@@ -6,13 +6,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use smsc_raft::leadership::{Leadership, MonoTime};
 use tokio::sync::watch;
 
 use super::announce::AnnounceSchedule;
 use super::certificate::ReleaseCertificate;
 use super::error::HaError;
 use super::floating_ip::{Binding, Inner, MacAddress};
-use super::lease::{Leadership, MonoTime};
 use super::takedown::TakenDown;
 use super::tickle::TickleRun;
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::LinkAddr;
+use smsc_raft::leadership::MonoTime;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::error::HaError;
-use super::lease::MonoTime;
 use super::{arp, na};
 
 /// `AF_PACKET` of linux/socket.h.

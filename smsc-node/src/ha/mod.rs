@@ -8,7 +8,6 @@
 //! | room | what it knows |
 //! |---|---|
 //! | `role` | the phases of a node and which may follow which (pure) |
-//! | `lease` | the lease, the proof of leadership, the monotonic clock |
 //! | `floating_ip`, `hold` | claim, renewal, announcement, release |
 //! | `guard` | the process that outlives the daemon, and what is said to it |
 //! | `certificate` | the datagram by which a peer learns that it need not wait out the lease |
@@ -17,7 +16,8 @@
 //! | `arp`, `na`, `announce`, `link` | the frames (pure), their schedule (pure), the socket they leave by |
 //! | `tickle` | the segment that makes a client of the lost owner reconnect now |
 //!
-//! Nothing here knows SMPP or Raft.
+//! The lease and the token of its term come from `smsc_raft::leadership`; of SMPP and of Raft's own workings nothing
+//! here knows.
 
 pub mod announce;
 pub mod arp;
@@ -27,7 +27,6 @@ pub mod error;
 pub mod floating_ip;
 pub mod guard;
 pub mod hold;
-pub mod lease;
 pub mod link;
 pub mod na;
 pub mod netlink;
@@ -35,10 +34,10 @@ pub mod role;
 pub mod takedown;
 pub mod tickle;
 
-pub use certificate::{ReleaseCertificate, ReleaseListener, ReleaseToken, release_token_hash};
+pub use certificate::{ReleaseCertificate, ReleaseListener};
 pub use error::HaError;
 pub use floating_ip::{FloatingAddress, FloatingIp, FloatingIpConfig, FloatingMode};
 pub use guard::{Guard, GuardCommand, guard_main};
 pub use hold::{HoldState, IpHold, LossReason, Released};
-pub use lease::{Leadership, Lease, MonoTime};
 pub use role::Phase;
+pub use smsc_raft::leadership::{Leadership, Lease, MonoTime, ReleaseToken, release_token_hash};

@@ -19,10 +19,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use smsc_raft::leadership::MonoTime;
 use socket2::Socket;
 
 use super::error::HaError;
-use super::lease::MonoTime;
 use protocol::{Channel, FromGuard, Received, ToGuard};
 
 pub use process::guard_main;

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal};
+use smsc_raft::leadership::MonoTime;
 
 use super::inherited_channel;
 use super::protocol::{Channel, Claim, FromGuard, Received, ToGuard};
 use crate::ha::error::HaError;
-use crate::ha::lease::MonoTime;
 use crate::ha::takedown::{Takedown, TakenDown};
 
 /// With nothing claimed there is nothing to wake up for.
@@ -126,22 +126,24 @@ impl GuardProcess {
         }
     }
 
-    /// Nothing to read: if the deadline has passed, the daemon stands still.
+    /// Nothing to read: if the deadline has passed, the daemon stands still. A takedown that failed is gone back to at
+    /// the next silence.
     fn handle_silence(&mut self) {
         let now = MonoTime::now().as_nanos();
         let Some(claim) = self.claim.take_if(|claim| claim.deadline_ns <= now) else {
             return;
         };
-        let term = claim.term;
+        let why = "the lease has passed without another";
         if claim.addresses.is_empty() {
             // Holding means listening here, and the daemon's process still does.
             say(&format!(
-                "the lease of term {term} has passed without another; the daemon stands still"
+                "{why} (term {}): the daemon stands still",
+                claim.term
             ));
-        } else {
-            self.undo(&claim, "the lease has passed without another");
+            self.tell_removed(&claim);
+        } else if !self.undo(&claim, why) {
+            self.claim = Some(claim);
         }
-        let _ = self.tell(&FromGuard::Removed { term });
     }
 
     fn handle_death(mut self) -> ExitCode {
@@ -151,13 +153,14 @@ impl GuardProcess {
         }
     }
 
-    /// Takes the addresses down and, only if that is certain, tells the peers.
+    /// Takes the addresses down and, only if that is certain, tells the daemon (should it come to) and the peers.
     fn undo(&mut self, claim: &Claim, why: &str) -> bool {
         let begun = MonoTime::now();
         let term = claim.term;
         match self.take_down(claim) {
             Ok(TakenDown { addresses, sockets }) => {
                 let took = MonoTime::now().since(begun);
+                self.tell_removed(claim);
                 let told = claim.certificate().send_to(&claim.peers);
                 say(&format!(
                     "{why}: removed {addresses} addresses and {sockets} connections of term {term} in {took:?}, \
@@ -171,6 +174,11 @@ impl GuardProcess {
                 false
             }
         }
+    }
+
+    fn tell_removed(&self, claim: &Claim) {
+        // A daemon that is dead, or reads nothing, does not need to know.
+        let _ = self.tell(&FromGuard::Removed { term: claim.term });
     }
 
     fn take_down(&mut self, claim: &Claim) -> Result<TakenDown, HaError> {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use nix::sys::socket::MsgFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use smsc_raft::leadership::ReleaseToken;
 use socket2::Socket;
 
-use crate::ha::certificate::{ReleaseCertificate, ReleaseToken};
+use crate::ha::certificate::ReleaseCertificate;
 use crate::ha::link::wait_readable;
 
 /// The largest message: a claim with a few hundred peers.
