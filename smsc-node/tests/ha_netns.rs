@@ -19,9 +19,7 @@ use nix::sys::signal::Signal;
 use node::{Node, NodeOptions, VIP4, VIP6};
 use smsc_node::ha::netlink::{AddressTable, Lifetime, SocketTable};
 use smsc_node::ha::tickle::Tickler;
-use smsc_node::ha::{
-    HaError, HoldState, Leadership, Lease, LossReason, MonoTime, arp, link::LinkPort,
-};
+use smsc_node::ha::{HaError, HoldState, Leadership, Lease, LossReason, MonoTime, arp, link::LinkPort};
 
 const SMPP_PORT: u16 = 2775;
 
@@ -31,10 +29,7 @@ macro_rules! lab_or_skip {
         match Lab::new() {
             Some(lab) => lab,
             None => {
-                eprintln!(
-                    "SKIPPED (line {}): needs root to make network namespaces",
-                    line!()
-                );
+                eprintln!("SKIPPED (line {}): needs root to make network namespaces", line!());
                 return;
             }
         }
@@ -52,9 +47,7 @@ fn vip6() -> IpAddr {
 /// Whether neither address is on the host of the calling thread.
 fn both_gone() -> bool {
     let mut table = AddressTable::open().expect("netlink");
-    [vip4(), vip6()]
-        .into_iter()
-        .all(|address| table.find(address).expect("dump").is_empty())
+    [vip4(), vip6()].into_iter().all(|address| table.find(address).expect("dump").is_empty())
 }
 
 /// A lease that is kept alive until it is dropped, as the consensus layer would.
@@ -88,35 +81,19 @@ fn an_address_that_nobody_renews_is_dropped_by_the_kernel() {
         let link = table.link("eth0").expect("the lab's interface");
         assert!(link.mac.is_some() && link.carrier);
         for (address, prefix_len) in [(vip4(), 32), (vip6(), 128)] {
-            table
-                .add(link.index, address, prefix_len, 1)
-                .expect("root may");
+            table.add(link.index, address, prefix_len, 1).expect("root may");
             let entries = table.find(address).expect("dump");
             assert_eq!(entries.len(), 1);
-            assert!(
-                matches!(entries[0].lifetime, Lifetime::Seconds(0..=1)),
-                "{entries:?}"
-            );
+            assert!(matches!(entries[0].lifetime, Lifetime::Seconds(0..=1)), "{entries:?}");
         }
         let begun = Instant::now();
         while !both_gone() {
-            assert!(
-                begun.elapsed() < Duration::from_secs(4),
-                "the kernel keeps the address"
-            );
+            assert!(begun.elapsed() < Duration::from_secs(4), "the kernel keeps the address");
             thread::sleep(Duration::from_millis(5));
         }
-        eprintln!(
-            "MEASURED kernel dropped addresses of valid_lft 1 s after {:?}",
-            begun.elapsed()
-        );
-        let renewed = table
-            .renew(link.index, vip4(), 32, 1, || true)
-            .expect("a list is read");
-        assert!(
-            !renewed && both_gone(),
-            "a renewal must not add an address that is gone"
-        );
+        eprintln!("MEASURED kernel dropped addresses of valid_lft 1 s after {:?}", begun.elapsed());
+        let renewed = table.renew(link.index, vip4(), 32, 1, || true).expect("a list is read");
+        assert!(!renewed && both_gone(), "a renewal must not add an address that is gone");
     });
 }
 
@@ -124,24 +101,15 @@ fn an_address_that_nobody_renews_is_dropped_by_the_kernel() {
 fn a_claim_holds_past_the_kernel_lifetime_and_a_release_leaves_nothing() {
     let lab = lab_or_skip!();
     lab.within("a", || {
-        let options = NodeOptions {
-            valid_lft_s: 1,
-            ..NodeOptions::default()
-        };
+        let options = NodeOptions { valid_lft_s: 1, ..NodeOptions::default() };
         let ip = node::open(&options).expect("root may");
         let live = LiveLease::new(5);
         let begun = Instant::now();
         let hold = ip.claim(&live.leadership()).expect("nobody else has it");
-        eprintln!(
-            "MEASURED claim with a probe of 10 ms took {:?}",
-            begun.elapsed()
-        );
+        eprintln!("MEASURED claim with a probe of 10 ms took {:?}", begun.elapsed());
         assert_eq!(ip.held_by_term(), Some(5));
         assert!(hold.conflicts().is_empty());
-        assert!(matches!(
-            ip.claim(&live.leadership()),
-            Err(HaError::StillHeld { term: 5 })
-        ));
+        assert!(matches!(ip.claim(&live.leadership()), Err(HaError::StillHeld { term: 5 })));
 
         let mut table = AddressTable::open().expect("netlink");
         let until = Instant::now() + Duration::from_millis(2_500);
@@ -161,24 +129,13 @@ fn a_claim_holds_past_the_kernel_lifetime_and_a_release_leaves_nothing() {
         let begun = Instant::now();
         let released = hold.release().expect("root may");
         eprintln!("MEASURED release took {:?}", begun.elapsed());
-        assert_eq!(
-            (released.taken_down.addresses, released.taken_down.sockets),
-            (2, 1)
-        );
-        assert!(
-            released
-                .certificate()
-                .proves(&live.lease.release_token_hash())
-        );
+        assert_eq!((released.taken_down.addresses, released.taken_down.sockets), (2, 1));
+        assert!(released.certificate().proves(&live.lease.release_token_hash()));
         assert!(both_gone());
         let error = served.read(&mut [0]).expect_err("destroyed");
         assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
-        client
-            .set_read_timeout(Some(Duration::from_millis(300)))
-            .expect("a positive span");
-        let error = client
-            .read(&mut [0])
-            .expect_err("nothing may leave under a released address");
+        client.set_read_timeout(Some(Duration::from_millis(300))).expect("a positive span");
+        let error = client.read(&mut [0]).expect_err("nothing may leave under a released address");
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         assert_eq!(ip.held_by_term(), None);
     });
@@ -193,13 +150,8 @@ fn a_lease_that_ends_takes_the_address_with_it() {
         let hold = ip.claim(&live.leadership()).expect("nobody else has it");
         let begun = Instant::now();
         live.lease.end();
-        node::wait_until("the loss", || {
-            hold.state() == HoldState::Lost(LossReason::LeaseEnded)
-        });
-        eprintln!(
-            "MEASURED end of lease to address gone {:?}",
-            begun.elapsed()
-        );
+        node::wait_until("the loss", || hold.state() == HoldState::Lost(LossReason::LeaseEnded));
+        eprintln!("MEASURED end of lease to address gone {:?}", begun.elapsed());
         assert!(both_gone());
         let again = ip.claim(&live.leadership());
         assert!(matches!(again, Err(HaError::NotLeader { term: 1 })));
@@ -210,9 +162,7 @@ fn a_lease_that_ends_takes_the_address_with_it() {
 
         let unextended = Lease::new(3);
         unextended.extend(MonoTime::now() + Duration::from_millis(150));
-        let hold = ip
-            .claim(&Leadership::new(unextended))
-            .expect("the lease is still good");
+        let hold = ip.claim(&Leadership::new(unextended)).expect("the lease is still good");
         node::wait_until("the loss", || hold.state() != HoldState::Held);
         assert!(both_gone());
     });
@@ -226,9 +176,7 @@ fn an_address_removed_by_hand_is_reported_and_not_put_back() {
         let live = LiveLease::new(1);
         let hold = ip.claim(&live.leadership()).expect("nobody else has it");
         lab.ip("a", &format!("addr del {VIP4}/32 dev eth0"));
-        node::wait_until("the loss", || {
-            hold.state() == HoldState::Lost(LossReason::AddressGone)
-        });
+        node::wait_until("the loss", || hold.state() == HoldState::Lost(LossReason::AddressGone));
         assert!(both_gone());
     });
 }
@@ -250,14 +198,8 @@ fn each_form_of_announcement_moves_a_neighbours_entry() {
     let lab = lab_or_skip!();
     let vip = VIP4.parse().expect("literal");
     for (name, build) in [
-        (
-            "request",
-            arp::announcement_request as fn([u8; 6], _) -> Vec<u8>,
-        ),
-        (
-            "reply",
-            arp::announcement_reply as fn([u8; 6], _) -> Vec<u8>,
-        ),
+        ("request", arp::announcement_request as fn([u8; 6], _) -> Vec<u8>),
+        ("reply", arp::announcement_reply as fn([u8; 6], _) -> Vec<u8>),
     ] {
         // The entry is new, and Linux is at its most reluctant to change one within its first second.
         lab.set_neighbour("c", VIP4, "a", "reachable");
@@ -283,14 +225,9 @@ fn a_claim_moves_the_neighbours_entries_of_both_families() {
         let begun = Instant::now();
         let _hold = ip.claim(&live.leadership()).expect("nobody else has it");
         for address in [VIP4, VIP6] {
-            node::wait_until(address, || {
-                lab.neighbour("c", address).contains(&lab.mac("b"))
-            });
+            node::wait_until(address, || lab.neighbour("c", address).contains(&lab.mac("b")));
         }
-        eprintln!(
-            "MEASURED neighbours follow within {:?} of the claim's start",
-            begun.elapsed()
-        );
+        eprintln!("MEASURED neighbours follow within {:?} of the claim's start", begun.elapsed());
         lab.set_neighbour("c", VIP4, "a", "stale");
         let follows = || lab.neighbour("c", VIP4).contains(&lab.mac("b"));
         node::wait_until("the schedule brings a strayed entry back", follows);
@@ -304,9 +241,7 @@ fn a_probe_finds_a_host_that_still_has_the_address() {
     lab.within("b", || {
         let ip = node::open(&NodeOptions::default()).expect("root may");
         let live = LiveLease::new(1);
-        let hold = ip
-            .claim(&live.leadership())
-            .expect("a conflict is reported, not obeyed");
+        let hold = ip.claim(&live.leadership()).expect("a conflict is reported, not obeyed");
         assert_eq!(hold.conflicts().len(), 1);
         assert_eq!(hold.conflicts()[0].0, vip4());
     });
@@ -330,15 +265,10 @@ fn a_tickle_resets_an_idle_client_of_the_lost_owner() {
             let begun = Instant::now();
             let peer = client.local_addr().expect("connected");
             let run = hold.tickle(server, [peer]).expect("a thread");
-            client
-                .set_read_timeout(Some(Duration::from_secs(2)))
-                .expect("a positive span");
+            client.set_read_timeout(Some(Duration::from_secs(2))).expect("a positive span");
             let error = client.read(&mut [0]).expect_err("the client is reset");
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-            eprintln!(
-                "MEASURED tickle to reset of an idle client ({vip}) {:?}",
-                begun.elapsed()
-            );
+            eprintln!("MEASURED tickle to reset of an idle client ({vip}) {:?}", begun.elapsed());
             run.stop(peer);
             assert_eq!(run.waiting(), 0);
         });
@@ -372,10 +302,7 @@ fn a_tickle_run_leaves_out_clients_that_were_stopped() {
 /// and when the certificate came.
 fn guarded(lab: &Lab, fault: Signal) -> (Node, Duration, Duration) {
     let mut listener = lab.release_listener("b", 4_000);
-    let options = NodeOptions {
-        peer: Some(lab.address("b", 4_000)),
-        ..NodeOptions::default()
-    };
+    let options = NodeOptions { peer: Some(lab.address("b", 4_000)), ..NodeOptions::default() };
     let mut node = lab.within("a", || Node::start(&options));
     node.expect("held");
     let connect = || TcpStream::connect((vip4(), SMPP_PORT)).expect("the address is held");
@@ -388,26 +315,12 @@ fn guarded(lab: &Lab, fault: Signal) -> (Node, Duration, Duration) {
     node.signal(fault);
     let (certificate, certified_at) = listener.next();
     let (last_seen_at, gone_at) = watch.join().expect("the watch sees the address go");
-    assert!(
-        certified_at > last_seen_at,
-        "the certificate came before the address was gone"
-    );
+    assert!(certified_at > last_seen_at, "the certificate came before the address was gone");
     assert!(certificate.proves(&token_hash));
-    assert_eq!(
-        (
-            certificate.term,
-            certificate.node_id,
-            certificate.cluster_id
-        ),
-        (7, 1, 99)
-    );
+    assert_eq!((certificate.term, certificate.node_id, certificate.cluster_id), (7, 1, 99));
     lab.within("a", || {
         let mut sockets = SocketTable::open().expect("netlink");
-        assert_eq!(
-            sockets.count(vip4()).expect("dump"),
-            0,
-            "its connections are destroyed"
-        );
+        assert_eq!(sockets.count(vip4()).expect("dump"), 0, "its connections are destroyed");
         assert!(both_gone());
     });
     (node, gone_at - fault_at, certified_at - fault_at)
@@ -427,14 +340,8 @@ fn the_guard_takes_the_address_back_when_the_daemon_is_killed() {
     }
     gone.sort();
     certified.sort();
-    eprintln!(
-        "MEASURED kill -9 to address gone: median {:?} worst {:?}",
-        gone[3], gone[6]
-    );
-    eprintln!(
-        "MEASURED kill -9 to certificate: median {:?} worst {:?}",
-        certified[3], certified[6]
-    );
+    eprintln!("MEASURED kill -9 to address gone: median {:?} worst {:?}", gone[3], gone[6]);
+    eprintln!("MEASURED kill -9 to certificate: median {:?} worst {:?}", certified[3], certified[6]);
     assert!(gone[3] < Duration::from_millis(100), "{gone:?}");
 }
 
@@ -452,10 +359,7 @@ fn a_frozen_daemon_loses_the_address_to_the_guard_and_does_not_put_it_back() {
         }
     });
     node.expect("lost TakenByGuard");
-    assert!(
-        node::process_exists(node.guard_pid()),
-        "the guard stays for the next term"
-    );
+    assert!(node::process_exists(node.guard_pid()), "the guard stays for the next term");
 }
 
 #[test]
@@ -489,9 +393,7 @@ fn a_guard_that_is_killed_or_frozen_is_replaced() {
         let second = ip.guard_pid().expect("replaced");
         node::signal_process(second, Signal::SIGSTOP);
         drop(hold);
-        let hold = ip
-            .claim(&live.leadership())
-            .expect("a frozen guard is replaced");
+        let hold = ip.claim(&live.leadership()).expect("a frozen guard is replaced");
         assert_ne!(ip.guard_pid(), Some(second));
         assert_eq!(hold.state(), HoldState::Held);
     });
@@ -500,11 +402,7 @@ fn a_guard_that_is_killed_or_frozen_is_replaced() {
 #[test]
 fn loopback_mode_needs_no_privilege_and_a_killed_daemon_is_certified() {
     let mut listener = lab::CertificateSink::bind("127.0.0.1:0".parse().expect("literal"));
-    let options = NodeOptions {
-        peer: Some(listener.address()),
-        loopback: true,
-        ..NodeOptions::default()
-    };
+    let options = NodeOptions { peer: Some(listener.address()), loopback: true, ..NodeOptions::default() };
     let mut node = Node::start(&options);
     node.expect("held");
     let token_hash = node.token_hash();

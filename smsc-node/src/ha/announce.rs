@@ -21,10 +21,7 @@ impl AnnounceSchedule {
     /// A schedule whose first announcement is due at `now`.
     #[must_use]
     pub fn begin(now: MonoTime) -> Self {
-        Self {
-            begun: now,
-            sent: 0,
-        }
+        Self { begun: now, sent: 0 }
     }
 
     /// When the next announcement is due.
@@ -63,10 +60,7 @@ mod tests {
             offsets.push(due.since(start).as_millis());
             schedule.sent(due);
         }
-        assert_eq!(
-            offsets,
-            vec![0, 20, 100, 500, 1600, 2700, 3800, 4900, 34900, 64900]
-        );
+        assert_eq!(offsets, vec![0, 20, 100, 500, 1600, 2700, 3800, 4900, 34900, 64900]);
     }
 
     #[test]

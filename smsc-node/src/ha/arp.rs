@@ -29,13 +29,7 @@ pub fn announcement_reply(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
 /// An ARP probe (RFC 5227 section 2.1.1): who has the address, asked without claiming it, so it moves no cache.
 #[must_use]
 pub fn probe(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
-    frame(
-        OPERATION_REQUEST,
-        mac,
-        Ipv4Addr::UNSPECIFIED,
-        [0; 6],
-        address,
-    )
+    frame(OPERATION_REQUEST, mac, Ipv4Addr::UNSPECIFIED, [0; 6], address)
 }
 
 /// The hardware address of another host that this frame shows to use `address`, or to be probing for it.
@@ -55,13 +49,7 @@ pub fn foreign_claim(bytes: &[u8], mac: [u8; 6], address: Ipv4Addr) -> Option<[u
     (sender_mac != mac && (sender == octets || is_probe)).then_some(sender_mac)
 }
 
-fn frame(
-    operation: u16,
-    mac: [u8; 6],
-    sender: Ipv4Addr,
-    target_mac: [u8; 6],
-    target: Ipv4Addr,
-) -> Vec<u8> {
+fn frame(operation: u16, mac: [u8; 6], sender: Ipv4Addr, target_mac: [u8; 6], target: Ipv4Addr) -> Vec<u8> {
     let mut frame = Vec::with_capacity(FRAME_LEN);
     frame.extend_from_slice(&BROADCAST);
     frame.extend_from_slice(&mac);
@@ -98,27 +86,15 @@ mod tests {
     #[test]
     fn announcements_and_probes_of_others_are_claims_and_our_own_are_not() {
         for build in [announcement_request, announcement_reply, probe] {
-            assert_eq!(
-                foreign_claim(&build(OTHER, ADDRESS), MAC, ADDRESS),
-                Some(OTHER)
-            );
+            assert_eq!(foreign_claim(&build(OTHER, ADDRESS), MAC, ADDRESS), Some(OTHER));
             assert_eq!(foreign_claim(&build(MAC, ADDRESS), MAC, ADDRESS), None);
-            assert_eq!(
-                foreign_claim(&build(OTHER, Ipv4Addr::new(10, 75, 0, 9)), MAC, ADDRESS),
-                None
-            );
+            assert_eq!(foreign_claim(&build(OTHER, Ipv4Addr::new(10, 75, 0, 9)), MAC, ADDRESS), None);
         }
     }
 
     #[test]
     fn a_client_asking_for_the_address_claims_nothing() {
-        let question = frame(
-            OPERATION_REQUEST,
-            OTHER,
-            Ipv4Addr::new(10, 75, 0, 4),
-            [0; 6],
-            ADDRESS,
-        );
+        let question = frame(OPERATION_REQUEST, OTHER, Ipv4Addr::new(10, 75, 0, 4), [0; 6], ADDRESS);
         assert_eq!(foreign_claim(&question, MAC, ADDRESS), None);
     }
 

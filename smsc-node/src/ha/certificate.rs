@@ -35,12 +35,7 @@ pub struct ReleaseCertificate {
 
 impl ReleaseCertificate {
     pub(super) fn new(cluster_id: u64, node_id: u64, term: u64, token: ReleaseToken) -> Self {
-        Self {
-            cluster_id,
-            node_id,
-            term,
-            token,
-        }
+        Self { cluster_id, node_id, term, token }
     }
 
     /// Whether the certificate shows the secret whose hash the leader of its term made known.
@@ -112,11 +107,7 @@ impl ReleaseListener {
         let failed = |source| HaError::ReleaseListener { address, source };
         let socket = tokio::net::UdpSocket::bind(address).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self {
-            socket,
-            address,
-            last: None,
-        })
+        Ok(Self { socket, address, last: None })
     }
 
     /// The address listened on, with the port that was chosen if none was given.
@@ -140,10 +131,7 @@ impl ReleaseListener {
                 // An ICMP error about a datagram sent from this port says nothing about what may still arrive.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
                 Err(source) => {
-                    return Err(HaError::ReleaseListener {
-                        address: self.address,
-                        source,
-                    });
+                    return Err(HaError::ReleaseListener { address: self.address, source });
                 }
             };
             if let Some(certificate) = ReleaseCertificate::decode(&buffer[..length])
@@ -170,10 +158,7 @@ mod tests {
     fn a_certificate_reads_back_and_proves_its_own_hash_alone() {
         let certificate = certificate(42);
         assert_eq!(certificate.encode().len(), CERTIFICATE_LEN);
-        assert_eq!(
-            ReleaseCertificate::decode(&certificate.encode()),
-            Some(certificate.clone())
-        );
+        assert_eq!(ReleaseCertificate::decode(&certificate.encode()), Some(certificate.clone()));
         assert!(certificate.proves(&release_token_hash(&[9; 32])));
         assert!(!certificate.proves(&release_token_hash(&[8; 32])));
         assert!(!certificate.proves(&[9; 32]));
@@ -197,9 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn copies_and_noise_are_passed_over() {
-        let mut listener = ReleaseListener::bind("127.0.0.1:0".parse().expect("literal"))
-            .await
-            .expect("a free port");
+        let mut listener = ReleaseListener::bind("127.0.0.1:0".parse().expect("literal")).await.expect("a free port");
         let to = listener.local_addr();
         let noise = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         noise.send_to(b"hello", to).expect("loopback");
@@ -212,16 +195,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_is_named() {
-        let first = ReleaseListener::bind("127.0.0.1:0".parse().expect("literal"))
-            .await
-            .expect("a free port");
-        let error = ReleaseListener::bind(first.local_addr())
-            .await
-            .err()
-            .expect("the port is taken");
-        assert!(
-            error.to_string().contains(&first.local_addr().to_string()),
-            "{error}"
-        );
+        let first = ReleaseListener::bind("127.0.0.1:0".parse().expect("literal")).await.expect("a free port");
+        let error = ReleaseListener::bind(first.local_addr()).await.err().expect("the port is taken");
+        assert!(error.to_string().contains(&first.local_addr().to_string()), "{error}");
     }
 }

@@ -21,20 +21,11 @@ pub(super) fn internet(parts: &[&[u8]]) -> u16 {
 /// The checksum of an upper-layer packet under the pseudo header of its IP version (RFC 9293 3.1, RFC 8200 8.1).
 ///
 /// Both addresses are of one family; `payload` is shorter than 64 KiB.
-pub(super) fn upper_layer(
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    payload: &[u8],
-) -> u16 {
-    let length = u32::try_from(payload.len())
-        .unwrap_or(u32::MAX)
-        .to_be_bytes();
+pub(super) fn upper_layer(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) -> u16 {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
     let tail = [0, 0, 0, protocol];
     match (source, destination) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            internet(&[&from.octets(), &to.octets(), &tail, &length, payload])
-        }
+        (IpAddr::V4(from), IpAddr::V4(to)) => internet(&[&from.octets(), &to.octets(), &tail, &length, payload]),
         (from, to) => internet(&[&v6_octets(from), &v6_octets(to), &length, &tail, payload]),
     }
 }
@@ -59,18 +50,12 @@ mod tests {
 
     #[test]
     fn an_odd_last_byte_is_padded_with_zero() {
-        assert_eq!(
-            internet(&[&[0x12, 0x34, 0x56]]),
-            internet(&[&[0x12, 0x34, 0x56, 0x00]])
-        );
+        assert_eq!(internet(&[&[0x12, 0x34, 0x56]]), internet(&[&[0x12, 0x34, 0x56, 0x00]]));
     }
 
     #[test]
     fn a_packet_with_its_checksum_filled_in_sums_to_zero() {
-        let (from, to) = (
-            "10.0.0.1".parse().expect("literal"),
-            "10.0.0.2".parse().expect("literal"),
-        );
+        let (from, to) = ("10.0.0.1".parse().expect("literal"), "10.0.0.2".parse().expect("literal"));
         let mut payload = vec![1, 2, 3, 4, 0, 0, 7, 8];
         let sum = upper_layer(from, to, 6, &payload);
         payload[4..6].copy_from_slice(&sum.to_be_bytes());

@@ -37,9 +37,7 @@ pub enum HaError {
         interface: String,
     },
     /// The kernel refused a request.
-    #[error(
-        "the kernel refused to {doing}: {source}; check that nothing else manages this address or interface"
-    )]
+    #[error("the kernel refused to {doing}: {source}; check that nothing else manages this address or interface")]
     Kernel {
         /// What was being done, as the end of "refused to".
         doing: String,
@@ -47,17 +45,13 @@ pub enum HaError {
         source: io::Error,
     },
     /// The address was claimed without a valid lease.
-    #[error(
-        "the lease of term {term} is not valid, so the floating IP is not claimed: wait for the next election"
-    )]
+    #[error("the lease of term {term} is not valid, so the floating IP is not claimed: wait for the next election")]
     NotLeader {
         /// The term whose lease it is.
         term: u64,
     },
     /// An earlier hold of this process has not been released.
-    #[error(
-        "the floating IP is still held by term {term}: release that hold before claiming again"
-    )]
+    #[error("the floating IP is still held by term {term}: release that hold before claiming again")]
     StillHeld {
         /// The term of the earlier hold.
         term: u64,
@@ -81,9 +75,7 @@ pub enum HaError {
         source: io::Error,
     },
     /// The socket for release certificates could not be opened or read.
-    #[error(
-        "cannot receive release certificates on {address}: {source}; choose a free UDP port of this host"
-    )]
+    #[error("cannot receive release certificates on {address}: {source}; choose a free UDP port of this host")]
     ReleaseListener {
         /// The address it was to listen on.
         address: std::net::SocketAddr,
@@ -96,13 +88,8 @@ impl HaError {
     /// A kernel refusal; a missing permission becomes [`HaError::Capability`].
     pub(super) fn kernel(doing: impl Into<String>, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::PermissionDenied {
-            return Self::Capability {
-                missing: "CAP_NET_ADMIN CAP_NET_RAW".to_owned(),
-            };
+            return Self::Capability { missing: "CAP_NET_ADMIN CAP_NET_RAW".to_owned() };
         }
-        Self::Kernel {
-            doing: doing.into(),
-            source,
-        }
+        Self::Kernel { doing: doing.into(), source }
     }
 }

@@ -109,11 +109,7 @@ impl FloatingIp {
             for address in &config.addresses {
                 let link = find_link(table.addresses(), &address.interface)?;
                 let port = LinkPort::open(&address.interface)?;
-                bindings.push(Binding {
-                    address: address.clone(),
-                    link_index: link.index,
-                    port,
-                });
+                bindings.push(Binding { address: address.clone(), link_index: link.index, port });
             }
             remove_leftovers(&mut table, &config)?;
             takedown = Some(Mutex::new(table));
@@ -129,9 +125,7 @@ impl FloatingIp {
             guard: Mutex::new(Some(Arc::new(guard))),
             held: AtomicU64::new(NOT_HELD),
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Takes the addresses for `leadership`: asks whether another host still has one, hands the claim to the guard,
@@ -152,18 +146,12 @@ impl FloatingIp {
             .held
             .compare_exchange(NOT_HELD, term, Ordering::AcqRel, Ordering::Acquire)
             .map_err(|term| HaError::StillHeld { term })?;
-        self.inner
-            .claim(leadership)
-            .inspect_err(|_| self.inner.set_not_held())
+        self.inner.claim(leadership).inspect_err(|_| self.inner.set_not_held())
     }
 
     /// Where the peers listen for release certificates, from now on.
     pub fn set_peers(&self, peers: Vec<SocketAddr>) {
-        let mut current = self
-            .inner
-            .peers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.inner.peers.lock().unwrap_or_else(PoisonError::into_inner);
         *current = peers;
         let term = self.inner.held.load(Ordering::Acquire);
         if term != NOT_HELD
@@ -188,9 +176,7 @@ impl FloatingIp {
 
 impl Inner {
     fn claim(self: &Arc<Self>, leadership: &Leadership) -> Result<IpHold, HaError> {
-        let not_leader = || HaError::NotLeader {
-            term: leadership.term,
-        };
+        let not_leader = || HaError::NotLeader { term: leadership.term };
         if !leadership.valid_now() {
             return Err(not_leader());
         }
@@ -202,16 +188,8 @@ impl Inner {
         let held = self
             .add_addresses(leadership)
             // The time between the check before adding and here may be long: the process may have stood still.
-            .and_then(|()| {
-                if leadership.valid_now() {
-                    Ok(())
-                } else {
-                    Err(not_leader())
-                }
-            })
-            .and_then(|()| {
-                Holder::start(Arc::clone(self), leadership.clone(), wake, woken, conflicts)
-            });
+            .and_then(|()| if leadership.valid_now() { Ok(()) } else { Err(not_leader()) })
+            .and_then(|()| Holder::start(Arc::clone(self), leadership.clone(), wake, woken, conflicts));
         if held.is_err() {
             leadership.lease().unobserve();
             self.take_down()?;
@@ -224,31 +202,14 @@ impl Inner {
         let Some(mut takedown) = self.takedown() else {
             return Ok(());
         };
-        for Binding {
-            address,
-            link_index,
-            ..
-        } in &self.bindings
-        {
+        for Binding { address, link_index, .. } in &self.bindings {
             if !leadership.valid_now() {
-                return Err(HaError::NotLeader {
-                    term: leadership.term,
-                });
+                return Err(HaError::NotLeader { term: leadership.term });
             }
             takedown
                 .addresses()
-                .add(
-                    *link_index,
-                    address.address,
-                    address.prefix_len,
-                    self.config.valid_lft_s,
-                )
-                .map_err(|error| {
-                    HaError::kernel(
-                        format!("add {} to {}", address.address, address.interface),
-                        error,
-                    )
-                })?;
+                .add(*link_index, address.address, address.prefix_len, self.config.valid_lft_s)
+                .map_err(|error| HaError::kernel(format!("add {} to {}", address.address, address.interface), error))?;
         }
         Ok(())
     }
@@ -260,10 +221,9 @@ impl Inner {
             return conflicts;
         }
         for binding in &self.bindings {
-            let (IpAddr::V4(address), Ok(LinkInfo { mac: Some(mac), .. })) = (
-                binding.address.address,
-                self.link(&binding.address.interface),
-            ) else {
+            let (IpAddr::V4(address), Ok(LinkInfo { mac: Some(mac), .. })) =
+                (binding.address.address, self.link(&binding.address.interface))
+            else {
                 continue;
             };
             match binding.port.probe(mac, address, self.config.probe_wait) {
@@ -287,11 +247,7 @@ impl Inner {
 
     /// Makes the guard, or a new one if that was lost, ready to undo a claim, and lets it hear of the lease from here
     /// on.
-    pub(super) fn arm_guard(
-        &self,
-        leadership: &Leadership,
-        wake: &Sender<Wake>,
-    ) -> Result<Arc<Guard>, HaError> {
+    pub(super) fn arm_guard(&self, leadership: &Leadership, wake: &Sender<Wake>) -> Result<Arc<Guard>, HaError> {
         let term = leadership.term;
         let guard = match self.guard() {
             Some(guard) if guard.arm(&self.guard_claim(leadership)?).is_ok() => guard,
@@ -299,8 +255,7 @@ impl Inner {
                 tracing::warn!("the guard process was lost; starting another");
                 let guard = Arc::new(Guard::spawn(&self.config.guard)?);
                 guard.arm(&self.guard_claim(leadership)?)?;
-                *self.guard.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Arc::clone(&guard));
+                *self.guard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&guard));
                 guard
             }
         };
@@ -317,9 +272,7 @@ impl Inner {
 
     fn guard_claim(&self, leadership: &Leadership) -> Result<Claim, HaError> {
         let lease = leadership.lease();
-        let deadline = lease.deadline().ok_or(HaError::NotLeader {
-            term: leadership.term,
-        })?;
+        let deadline = lease.deadline().ok_or(HaError::NotLeader { term: leadership.term })?;
         let addresses = match self.config.mode {
             FloatingMode::Netlink => self.addresses(),
             FloatingMode::Loopback => Vec::new(),
@@ -330,11 +283,7 @@ impl Inner {
             node_id: self.config.node_id,
             token: lease.token().clone(),
             addresses,
-            peers: self
-                .peers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            peers: self.peers.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             deadline_ns: deadline.as_nanos(),
         })
     }
@@ -348,17 +297,12 @@ impl Inner {
     }
 
     pub(super) fn takedown(&self) -> Option<MutexGuard<'_, Takedown>> {
-        self.takedown
-            .as_ref()
-            .map(|takedown| takedown.lock().unwrap_or_else(PoisonError::into_inner))
+        self.takedown.as_ref().map(|takedown| takedown.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The interface as it is now: its hardware address and carrier may change.
     pub(super) fn link(&self, interface: &str) -> io::Result<LinkInfo> {
-        self.takedown()
-            .ok_or(io::ErrorKind::Unsupported)?
-            .addresses()
-            .link(interface)
+        self.takedown().ok_or(io::ErrorKind::Unsupported)?.addresses().link(interface)
     }
 
     pub(super) fn guard(&self) -> Option<Arc<Guard>> {
@@ -375,11 +319,7 @@ impl Inner {
     }
 
     fn addresses(&self) -> Vec<IpAddr> {
-        self.config
-            .addresses
-            .iter()
-            .map(|address| address.address)
-            .collect()
+        self.config.addresses.iter().map(|address| address.address).collect()
     }
 }
 
@@ -394,14 +334,9 @@ impl std::fmt::Display for MacAddress {
 }
 
 fn find_link(table: &mut AddressTable, interface: &str) -> Result<LinkInfo, HaError> {
-    let link = table.link(interface).map_err(|_| HaError::NoInterface {
-        interface: interface.to_owned(),
-    })?;
+    let link = table.link(interface).map_err(|_| HaError::NoInterface { interface: interface.to_owned() })?;
     if link.mac.is_none() {
-        tracing::warn!(
-            interface,
-            "no Ethernet interface: neighbours will not be told when the floating IP moves here"
-        );
+        tracing::warn!(interface, "no Ethernet interface: neighbours will not be told when the floating IP moves here");
     }
     Ok(link)
 }
@@ -425,36 +360,21 @@ fn check_addresses(config: &FloatingIpConfig) -> Result<(), HaError> {
     if config.addresses.is_empty() {
         return Err(HaError::NoAddress);
     }
-    for FloatingAddress {
-        address,
-        prefix_len,
-        ..
-    } in &config.addresses
-    {
-        let refuse = |why| {
-            Err(HaError::Address {
-                address: *address,
-                prefix_len: *prefix_len,
-                why,
-            })
-        };
+    for FloatingAddress { address, prefix_len, .. } in &config.addresses {
+        let refuse = |why| Err(HaError::Address { address: *address, prefix_len: *prefix_len, why });
         let bits = if address.is_ipv4() { 32 } else { 128 };
         if *prefix_len == 0 || *prefix_len > bits {
             return refuse("the prefix length is 1 to 32 (IPv6: 128); write 32 (IPv6: 128)");
         }
         if address.is_unspecified() || address.is_multicast() {
-            return refuse(
-                "it is no address of a host; write one that is free in the nodes' network",
-            );
+            return refuse("it is no address of a host; write one that is free in the nodes' network");
         }
         match (config.mode, address.is_loopback()) {
             (FloatingMode::Netlink, true) => {
                 return refuse("it lies on loopback; use the loopback mode for it");
             }
             (FloatingMode::Loopback, false) => {
-                return refuse(
-                    "the loopback mode needs an address of loopback, 127.0.0.100 for example",
-                );
+                return refuse("the loopback mode needs an address of loopback, 127.0.0.100 for example");
             }
             _ => {}
         }
@@ -469,13 +389,7 @@ fn check_capabilities() -> Result<(), HaError> {
     let status = std::fs::read_to_string("/proc/self/status")
         .map_err(|error| HaError::kernel("read /proc/self/status", error))?;
     let missing = missing_capabilities(&status);
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(HaError::Capability {
-            missing: missing.join(" "),
-        })
-    }
+    if missing.is_empty() { Ok(()) } else { Err(HaError::Capability { missing: missing.join(" ") }) }
 }
 
 fn missing_capabilities(status: &str) -> Vec<&'static str> {
@@ -484,11 +398,7 @@ fn missing_capabilities(status: &str) -> Vec<&'static str> {
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .unwrap_or(0);
-    CAPABILITIES
-        .iter()
-        .filter(|(bit, _)| effective & (1 << bit) == 0)
-        .map(|(_, name)| *name)
-        .collect()
+    CAPABILITIES.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name).collect()
 }
 
 #[cfg(test)]
@@ -496,11 +406,8 @@ mod tests {
     use super::*;
 
     fn config(mode: FloatingMode, address: &str, prefix_len: u8) -> FloatingIpConfig {
-        let address = FloatingAddress {
-            address: address.parse().expect("literal"),
-            prefix_len,
-            interface: "eth0".to_owned(),
-        };
+        let address =
+            FloatingAddress { address: address.parse().expect("literal"), prefix_len, interface: "eth0".to_owned() };
         FloatingIpConfig {
             mode,
             addresses: vec![address],
@@ -510,10 +417,7 @@ mod tests {
             cluster_id: 1,
             node_id: 1,
             peers: Vec::new(),
-            guard: GuardCommand {
-                program: "/nonexistent".into(),
-                args: Vec::new(),
-            },
+            guard: GuardCommand { program: "/nonexistent".into(), args: Vec::new() },
         }
     }
 
@@ -522,25 +426,13 @@ mod tests {
         let refused = [
             (FloatingMode::Netlink, "127.0.0.100", 32, "loopback mode"),
             (FloatingMode::Loopback, "10.75.0.100", 32, "127.0.0.100"),
-            (
-                FloatingMode::Netlink,
-                "0.0.0.0",
-                32,
-                "free in the nodes' network",
-            ),
-            (
-                FloatingMode::Netlink,
-                "224.0.0.1",
-                32,
-                "free in the nodes' network",
-            ),
+            (FloatingMode::Netlink, "0.0.0.0", 32, "free in the nodes' network"),
+            (FloatingMode::Netlink, "224.0.0.1", 32, "free in the nodes' network"),
             (FloatingMode::Netlink, "10.75.0.100", 33, "write 32"),
             (FloatingMode::Netlink, "fd00::64", 0, "128"),
         ];
         for (mode, address, prefix_len, word) in refused {
-            let error = check_addresses(&config(mode, address, prefix_len))
-                .expect_err(address)
-                .to_string();
+            let error = check_addresses(&config(mode, address, prefix_len)).expect_err(address).to_string();
             assert!(error.contains(word), "{error}");
         }
         assert!(check_addresses(&config(FloatingMode::Netlink, "10.75.0.100", 32)).is_ok());
@@ -549,22 +441,14 @@ mod tests {
 
     #[test]
     fn missing_capabilities_are_named_as_systemd_spells_them() {
-        assert_eq!(
-            missing_capabilities("CapEff:\t0000000000000000\n"),
-            ["CAP_NET_ADMIN", "CAP_NET_RAW"]
-        );
-        assert_eq!(
-            missing_capabilities("CapEff:\t0000000000001000\n"),
-            ["CAP_NET_RAW"]
-        );
+        assert_eq!(missing_capabilities("CapEff:\t0000000000000000\n"), ["CAP_NET_ADMIN", "CAP_NET_RAW"]);
+        assert_eq!(missing_capabilities("CapEff:\t0000000000001000\n"), ["CAP_NET_RAW"]);
         assert!(missing_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n").is_empty());
     }
 
     #[test]
     fn a_guard_that_cannot_be_started_is_an_error_at_open() {
-        let error = FloatingIp::open(config(FloatingMode::Loopback, "127.0.0.100", 32))
-            .err()
-            .expect("no such program");
+        let error = FloatingIp::open(config(FloatingMode::Loopback, "127.0.0.100", 32)).err().expect("no such program");
         assert!(matches!(error, HaError::Guard { .. }), "{error}");
     }
 }

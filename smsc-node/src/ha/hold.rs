@@ -107,9 +107,7 @@ impl IpHold {
         clients: impl IntoIterator<Item = SocketAddr>,
     ) -> Result<TickleRun, HaError> {
         match &self.inner.tickler {
-            Some(tickler) => tickler
-                .run(server, clients)
-                .map_err(|error| HaError::kernel("start a thread", error)),
+            Some(tickler) => tickler.run(server, clients).map_err(|error| HaError::kernel("start a thread", error)),
             None => Ok(TickleRun::idle()),
         }
     }
@@ -122,8 +120,7 @@ impl IpHold {
     /// [`HaError::NotReleased`] or [`HaError::Kernel`] if something is left; the guard goes on trying then, and the
     /// kernel drops the address when its life ends.
     pub fn release(mut self) -> Result<Released, HaError> {
-        self.finish()
-            .expect("the thread is joined here or in drop, and release takes the hold")
+        self.finish().expect("the thread is joined here or in drop, and release takes the hold")
     }
 
     fn finish(&mut self) -> Option<Result<Released, HaError>> {
@@ -131,9 +128,7 @@ impl IpHold {
         // Failing means that the thread has given the address back already.
         let _ = self.wake.send(Wake::Release);
         Some(thread.join().unwrap_or_else(|_| {
-            Err(HaError::NotReleased {
-                what: "an address whose renewing thread failed".to_owned(),
-            })
+            Err(HaError::NotReleased { what: "an address whose renewing thread failed".to_owned() })
         }))
     }
 }
@@ -207,14 +202,7 @@ impl Holder {
             .spawn(move || holder.run())
             .map_err(|error| HaError::kernel("start a thread", error))?;
         tracing::info!(term, "holding the floating IP");
-        Ok(IpHold {
-            inner,
-            wake,
-            state: watched,
-            thread: Some(thread),
-            conflicts,
-            term,
-        })
+        Ok(IpHold { inner, wake, state: watched, thread: Some(thread), conflicts, term })
     }
 
     fn run(mut self) -> Result<Released, HaError> {
@@ -274,26 +262,13 @@ impl Holder {
     }
 
     fn lease_over(&self) -> HoldState {
-        let taken = self
-            .inner
-            .guard()
-            .is_some_and(|guard| guard.has_taken(self.leadership.term));
-        HoldState::Lost(if taken {
-            LossReason::TakenByGuard
-        } else {
-            LossReason::LeaseEnded
-        })
+        let taken = self.inner.guard().is_some_and(|guard| guard.has_taken(self.leadership.term));
+        HoldState::Lost(if taken { LossReason::TakenByGuard } else { LossReason::LeaseEnded })
     }
 
     fn next_wake(&self) -> MonoTime {
-        let lease_end = self
-            .leadership
-            .lease()
-            .deadline()
-            .unwrap_or(self.next_renewal);
-        self.next_renewal
-            .min(self.announcements.due())
-            .min(lease_end)
+        let lease_end = self.leadership.lease().deadline().unwrap_or(self.next_renewal);
+        self.next_renewal.min(self.announcements.due()).min(lease_end)
     }
 
     /// Renews the kernel lifetime of every address. Returns whether all of them are still there.
@@ -328,10 +303,7 @@ impl Holder {
             match self.inner.link(&binding.address.interface) {
                 Ok(link) => {
                     let changed = link.carrier && (!state.carrier || state.mac != link.mac);
-                    *state = LinkState {
-                        mac: link.mac,
-                        carrier: link.carrier,
-                    };
+                    *state = LinkState { mac: link.mac, carrier: link.carrier };
                     if changed {
                         self.announcements = AnnounceSchedule::begin(MonoTime::now());
                     }
@@ -402,10 +374,7 @@ impl Holder {
             tracing::warn!(term, %error, "the guard was ended instead; another is started for the next claim");
         }
         let lease = self.leadership.lease();
-        Ok(Released {
-            taken_down,
-            certificate: self.inner.certificate(term, lease.token().clone()),
-        })
+        Ok(Released { taken_down, certificate: self.inner.certificate(term, lease.token().clone()) })
     }
 }
 

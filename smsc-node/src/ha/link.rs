@@ -32,17 +32,13 @@ impl LinkPort {
     pub fn open(interface: &str) -> Result<Self, HaError> {
         let address = link_address(interface)?;
         let open = |protocol: u16| -> io::Result<Socket> {
-            let socket = Socket::new(
-                Domain::from(AF_PACKET),
-                Type::RAW,
-                Some(Protocol::from(i32::from(protocol.to_be()))),
-            )?;
+            let socket =
+                Socket::new(Domain::from(AF_PACKET), Type::RAW, Some(Protocol::from(i32::from(protocol.to_be()))))?;
             nix::sys::socket::bind(socket.as_raw_fd(), &address)?;
             socket.set_nonblocking(true)?;
             Ok(socket)
         };
-        let kernel =
-            |source| HaError::kernel(format!("open a packet socket on {interface}"), source);
+        let kernel = |source| HaError::kernel(format!("open a packet socket on {interface}"), source);
         // Without a protocol nothing is queued on the sender, and the kernel reads each frame's own type.
         let sender = open(0).map_err(kernel)?;
         let arp = open(arp::ETHERTYPE_ARP).map_err(kernel)?;
@@ -68,12 +64,7 @@ impl LinkPort {
     ///
     /// # Errors
     /// The system's: ENETDOWN while the interface is down.
-    pub fn probe(
-        &self,
-        mac: [u8; 6],
-        address: Ipv4Addr,
-        wait: Duration,
-    ) -> io::Result<Option<[u8; 6]>> {
+    pub fn probe(&self, mac: [u8; 6], address: Ipv4Addr, wait: Duration) -> io::Result<Option<[u8; 6]>> {
         while self.receive()?.is_some() {}
         self.send(&arp::probe(mac, address))?;
         let deadline = MonoTime::now() + wait;
@@ -133,14 +124,12 @@ pub(super) fn wait_readable(socket: &impl AsFd, wait: Duration) -> io::Result<bo
 
 /// The link-layer socket address of an interface, as the system lists it.
 fn link_address(interface: &str) -> Result<LinkAddr, HaError> {
-    let mut entries = nix::ifaddrs::getifaddrs()
-        .map_err(|errno| HaError::kernel("list the interfaces", errno.into()))?;
+    let mut entries =
+        nix::ifaddrs::getifaddrs().map_err(|errno| HaError::kernel("list the interfaces", errno.into()))?;
     entries
         .find_map(|entry| {
             let address = entry.address?.as_link_addr().copied()?;
             (entry.interface_name == interface).then_some(address)
         })
-        .ok_or_else(|| HaError::NoInterface {
-            interface: interface.to_owned(),
-        })
+        .ok_or_else(|| HaError::NoInterface { interface: interface.to_owned() })
 }

@@ -22,12 +22,7 @@ pub fn unsolicited(mac: [u8; 6], address: Ipv6Addr) -> Vec<u8> {
     message.extend_from_slice(&address.octets());
     message.extend_from_slice(&[OPTION_TARGET_LINK_LAYER_ADDRESS, 1]);
     message.extend_from_slice(&mac);
-    let sum = checksum::upper_layer(
-        IpAddr::V6(address),
-        IpAddr::V6(ALL_NODES),
-        NEXT_HEADER_ICMPV6,
-        &message,
-    );
+    let sum = checksum::upper_layer(IpAddr::V6(address), IpAddr::V6(ALL_NODES), NEXT_HEADER_ICMPV6, &message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
 
     let length = u16::try_from(message.len()).expect("32 bytes");
@@ -59,12 +54,7 @@ mod tests {
         assert_eq!(message[0], 136);
         assert_eq!(message[4], 0x20);
         assert_eq!(message[26..], [2, 0, 0, 0, 0, 1]);
-        let sum = checksum::upper_layer(
-            address.into(),
-            ALL_NODES.into(),
-            NEXT_HEADER_ICMPV6,
-            message,
-        );
+        let sum = checksum::upper_layer(address.into(), ALL_NODES.into(), NEXT_HEADER_ICMPV6, message);
         assert_eq!(sum, 0);
     }
 }

@@ -25,9 +25,7 @@ pub enum Phase {
 
 /// A step between phases that the table of [`Phase`] does not have; the caller has a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a node that is {from} cannot become {to}: this is a fault of the program, report it with the log"
-)]
+#[error("a node that is {from} cannot become {to}: this is a fault of the program, report it with the log")]
 pub struct PhaseError {
     /// The phase the node is in, and stays in.
     pub from: Phase,
@@ -56,14 +54,7 @@ impl Phase {
     /// # Errors
     /// [`PhaseError`] if the table forbids it; the caller keeps the phase it had.
     pub fn step(self, next: Self) -> Result<Self, PhaseError> {
-        if self.may_become(next) {
-            Ok(next)
-        } else {
-            Err(PhaseError {
-                from: self,
-                to: next,
-            })
-        }
+        if self.may_become(next) { Ok(next) } else { Err(PhaseError { from: self, to: next }) }
     }
 
     /// Whether the address may be on this node in this phase.
@@ -97,15 +88,8 @@ mod tests {
     #[test]
     fn a_whole_turn_is_allowed() {
         let mut phase = Phase::Standby;
-        for next in [
-            Phase::Claiming,
-            Phase::Active,
-            Phase::Releasing,
-            Phase::Standby,
-        ] {
-            phase = phase
-                .step(next)
-                .expect("each step of the turn is in the table");
+        for next in [Phase::Claiming, Phase::Active, Phase::Releasing, Phase::Standby] {
+            phase = phase.step(next).expect("each step of the turn is in the table");
         }
         assert_eq!(phase, Phase::Standby);
     }
@@ -113,29 +97,15 @@ mod tests {
     #[test]
     fn the_only_way_back_to_standby_is_through_releasing() {
         for from in Phase::ALL {
-            assert_eq!(
-                from.may_become(Phase::Standby),
-                from == Phase::Releasing,
-                "{from}"
-            );
+            assert_eq!(from.may_become(Phase::Standby), from == Phase::Releasing, "{from}");
         }
     }
 
     #[test]
     fn active_is_reached_by_claiming_alone() {
         for from in Phase::ALL {
-            assert_eq!(
-                from.may_become(Phase::Active),
-                from == Phase::Claiming,
-                "{from}"
-            );
+            assert_eq!(from.may_become(Phase::Active), from == Phase::Claiming, "{from}");
         }
-        assert_eq!(
-            Phase::Standby.step(Phase::Active),
-            Err(PhaseError {
-                from: Phase::Standby,
-                to: Phase::Active
-            })
-        );
+        assert_eq!(Phase::Standby.step(Phase::Active), Err(PhaseError { from: Phase::Standby, to: Phase::Active }));
     }
 }

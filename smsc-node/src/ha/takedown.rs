@@ -29,10 +29,8 @@ impl Takedown {
     /// # Errors
     /// [`HaError::Kernel`] if no netlink socket can be had.
     pub fn open() -> Result<Self, HaError> {
-        let addresses = AddressTable::open()
-            .map_err(|error| HaError::kernel("open a netlink socket", error))?;
-        let sockets = SocketTable::open()
-            .map_err(|error| HaError::kernel("open a socket-diagnosis socket", error))?;
+        let addresses = AddressTable::open().map_err(|error| HaError::kernel("open a netlink socket", error))?;
+        let sockets = SocketTable::open().map_err(|error| HaError::kernel("open a socket-diagnosis socket", error))?;
         Ok(Self { addresses, sockets })
     }
 
@@ -66,28 +64,18 @@ impl Takedown {
             done.sockets += self.destroy_sockets(*address)?;
         }
         for address in addresses {
-            let left = self
-                .addresses
-                .find(*address)
-                .map_err(|error| HaError::kernel("list addresses", error))?;
+            let left = self.addresses.find(*address).map_err(|error| HaError::kernel("list addresses", error))?;
             if !left.is_empty() {
-                return Err(HaError::NotReleased {
-                    what: format!("the address {address}"),
-                });
+                return Err(HaError::NotReleased { what: format!("the address {address}") });
             }
         }
         Ok(done)
     }
 
     fn remove_address(&mut self, address: IpAddr) -> Result<usize, HaError> {
-        let entries = self
-            .addresses
-            .find(address)
-            .map_err(|error| HaError::kernel("list addresses", error))?;
+        let entries = self.addresses.find(address).map_err(|error| HaError::kernel("list addresses", error))?;
         for entry in &entries {
-            self.addresses
-                .delete(entry)
-                .map_err(|error| HaError::kernel(format!("remove {address}"), error))?;
+            self.addresses.delete(entry).map_err(|error| HaError::kernel(format!("remove {address}"), error))?;
         }
         Ok(entries.len())
     }
@@ -95,23 +83,23 @@ impl Takedown {
     fn destroy_sockets(&mut self, address: IpAddr) -> Result<usize, HaError> {
         let mut destroyed = 0;
         for _ in 0..SOCKET_ROUNDS_MAX {
-            let found = self.sockets.destroy(address).map_err(|error| {
-                HaError::kernel(format!("destroy the connections of {address}"), error)
-            })?;
+            let found = self
+                .sockets
+                .destroy(address)
+                .map_err(|error| HaError::kernel(format!("destroy the connections of {address}"), error))?;
             if found == 0 {
                 return Ok(destroyed);
             }
             destroyed += found;
         }
-        let left = self.sockets.count(address).map_err(|error| {
-            HaError::kernel(format!("list the connections of {address}"), error)
-        })?;
+        let left = self
+            .sockets
+            .count(address)
+            .map_err(|error| HaError::kernel(format!("list the connections of {address}"), error))?;
         if left == 0 {
             Ok(destroyed)
         } else {
-            Err(HaError::NotReleased {
-                what: format!("{left} connections of {address}"),
-            })
+            Err(HaError::NotReleased { what: format!("{left} connections of {address}") })
         }
     }
 }

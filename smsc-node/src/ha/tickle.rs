@@ -55,9 +55,7 @@ pub fn segment(server: SocketAddr, client: SocketAddr) -> Vec<u8> {
             let mut header = vec![0x60, 0, 0, 0, 0, 20, IPPROTO_TCP, TTL];
             for address in [from, to] {
                 match address {
-                    IpAddr::V4(address) => {
-                        header.extend_from_slice(&address.to_ipv6_mapped().octets())
-                    }
+                    IpAddr::V4(address) => header.extend_from_slice(&address.to_ipv6_mapped().octets()),
                     IpAddr::V6(address) => header.extend_from_slice(&address.octets()),
                 }
             }
@@ -83,10 +81,7 @@ impl Tickler {
     pub fn open() -> Result<Self, HaError> {
         let open = |domain| Socket::new(domain, Type::RAW, Some(Protocol::from(IPPROTO_RAW)));
         let v4 = open(Domain::IPV4).map_err(|error| HaError::kernel("open a raw socket", error))?;
-        Ok(Self {
-            v4,
-            v6: open(Domain::IPV6).ok(),
-        })
+        Ok(Self { v4, v6: open(Domain::IPV6).ok() })
     }
 
     /// Sends one segment to `client` as if from `server`; microseconds.
@@ -102,9 +97,7 @@ impl Tickler {
         let socket = socket.ok_or(io::ErrorKind::Unsupported)?;
         // A raw socket takes the protocol from the port field, where only 0 fits.
         let destination = SockAddr::from(SocketAddr::new(client.ip(), 0));
-        socket
-            .send_to(&segment(server, client), &destination)
-            .map(drop)
+        socket.send_to(&segment(server, client), &destination).map(drop)
     }
 
     /// Tickles every one of `clients` on a thread of its own: at once, then three more rounds 1.1 s apart, leaving
@@ -118,15 +111,10 @@ impl Tickler {
         clients: impl IntoIterator<Item = SocketAddr>,
     ) -> io::Result<TickleRun> {
         let waiting: BTreeSet<_> = clients.into_iter().map(canonical).collect();
-        let state = Arc::new(RunState {
-            waiting: Mutex::new(waiting),
-            changed: Condvar::new(),
-        });
+        let state = Arc::new(RunState { waiting: Mutex::new(waiting), changed: Condvar::new() });
         let (tickler, shared) = (Arc::clone(self), Arc::clone(&state));
         let server = canonical(server);
-        thread::Builder::new()
-            .name("ha-tickle".to_owned())
-            .spawn(move || tickler.rounds(server, &shared))?;
+        thread::Builder::new().name("ha-tickle".to_owned()).spawn(move || tickler.rounds(server, &shared))?;
         Ok(TickleRun { state })
     }
 
@@ -168,12 +156,7 @@ pub struct TickleRun {
 impl TickleRun {
     /// A run without clients.
     pub(super) fn idle() -> Self {
-        Self {
-            state: Arc::new(RunState {
-                waiting: Mutex::new(BTreeSet::new()),
-                changed: Condvar::new(),
-            }),
-        }
+        Self { state: Arc::new(RunState { waiting: Mutex::new(BTreeSet::new()), changed: Condvar::new() }) }
     }
 
     /// Sends no more to this client: it has reconnected, or its session is known to be gone.
@@ -218,44 +201,31 @@ mod tests {
 
     #[test]
     fn an_ipv4_segment_is_a_bare_ack_with_a_good_checksum() {
-        let (server, client): (SocketAddr, SocketAddr) = (
-            "10.75.0.100:2775".parse().expect("literal"),
-            "10.75.0.4:40000".parse().expect("literal"),
-        );
+        let (server, client): (SocketAddr, SocketAddr) =
+            ("10.75.0.100:2775".parse().expect("literal"), "10.75.0.4:40000".parse().expect("literal"));
         let packet = segment(server, client);
         assert_eq!(packet.len(), 40);
         assert_eq!(packet[..4], [0x45, 0, 0, 40]);
         assert_eq!(packet[12..20], [10, 75, 0, 100, 10, 75, 0, 4]);
         assert_eq!(packet[20..24], [0x0a, 0xd7, 0x9c, 0x40]);
         assert_eq!(packet[24..34], [0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10]);
-        assert_eq!(
-            checksum::upper_layer(server.ip(), client.ip(), IPPROTO_TCP, &packet[20..]),
-            0
-        );
+        assert_eq!(checksum::upper_layer(server.ip(), client.ip(), IPPROTO_TCP, &packet[20..]), 0);
     }
 
     #[test]
     fn an_ipv6_segment_has_its_own_header() {
-        let (server, client): (SocketAddr, SocketAddr) = (
-            "[fd00::64]:2775".parse().expect("literal"),
-            "[fd00::4]:40000".parse().expect("literal"),
-        );
+        let (server, client): (SocketAddr, SocketAddr) =
+            ("[fd00::64]:2775".parse().expect("literal"), "[fd00::4]:40000".parse().expect("literal"));
         let packet = segment(server, client);
         assert_eq!(packet.len(), 60);
         assert_eq!(packet[..8], [0x60, 0, 0, 0, 0, 20, 6, 64]);
-        assert_eq!(
-            checksum::upper_layer(server.ip(), client.ip(), IPPROTO_TCP, &packet[40..]),
-            0
-        );
+        assert_eq!(checksum::upper_layer(server.ip(), client.ip(), IPPROTO_TCP, &packet[40..]), 0);
     }
 
     #[test]
     fn a_client_is_stopped_under_its_mapped_address_too() {
         let client: SocketAddr = "10.75.0.4:40000".parse().expect("literal");
-        let state = Arc::new(RunState {
-            waiting: Mutex::new(BTreeSet::from([client])),
-            changed: Condvar::new(),
-        });
+        let state = Arc::new(RunState { waiting: Mutex::new(BTreeSet::from([client])), changed: Condvar::new() });
         let run = TickleRun { state };
         run.stop("[::ffff:10.75.0.4]:40000".parse().expect("literal"));
         assert_eq!(run.waiting(), 0);

@@ -25,9 +25,7 @@ impl Lab {
             return None;
         }
         let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let lab = Self {
-            prefix: format!("ht{}-{number}", std::process::id()),
-        };
+        let lab = Self { prefix: format!("ht{}-{number}", std::process::id()) };
         for host in ["sw", "a", "b", "c"] {
             run(&format!("netns add {}", lab.namespace(host)));
             lab.ip(host, "link set lo up");
@@ -36,34 +34,25 @@ impl Lab {
         lab.switch("link set br0 up");
         for (index, host) in HOSTS.iter().enumerate() {
             let number = index + 1;
-            lab.switch(&format!(
-                "link add p-{host} type veth peer name eth0 netns {}",
-                lab.namespace(host)
-            ));
+            lab.switch(&format!("link add p-{host} type veth peer name eth0 netns {}", lab.namespace(host)));
             lab.ip(host, &format!("link set eth0 address {}", lab.mac(host)));
             lab.switch(&format!("link set p-{host} master br0 up"));
             lab.ip(host, "link set eth0 up");
             lab.ip(host, &format!("addr add 10.78.0.{number}/24 dev eth0"));
-            lab.ip(
-                host,
-                &format!("addr add fd00:78::{number}/64 dev eth0 nodad"),
-            );
+            lab.ip(host, &format!("addr add fd00:78::{number}/64 dev eth0 nodad"));
         }
         Some(lab)
     }
 
     /// Runs `work` on a thread inside the host's namespace; processes it starts are inside, too.
     pub fn within<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> T {
-        let namespace =
-            File::open(format!("/run/netns/{}", self.namespace(host))).expect("made by new");
+        let namespace = File::open(format!("/run/netns/{}", self.namespace(host))).expect("made by new");
         thread::scope(|scope| {
             let inside = scope.spawn(move || {
                 setns(namespace, CloneFlags::CLONE_NEWNET).expect("root may");
                 work()
             });
-            inside
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -86,10 +75,7 @@ impl Lab {
     /// Gives the host an entry that says `address` is at `at`.
     pub fn set_neighbour(&self, host: &str, address: &str, at: &str, state: &str) {
         let mac = self.mac(at);
-        self.ip(
-            host,
-            &format!("neigh replace {address} lladdr {mac} dev eth0 nud {state}"),
-        );
+        self.ip(host, &format!("neigh replace {address} lladdr {mac} dev eth0 nud {state}"));
     }
 
     pub fn neighbour(&self, host: &str, address: &str) -> String {
@@ -105,10 +91,7 @@ impl Lab {
                 .filter(|line| line.starts_with("Tcp:"))
                 .map(|line| line.split_whitespace().collect())
                 .collect();
-            let column = rows[0]
-                .iter()
-                .position(|name| *name == "InSegs")
-                .expect("snmp(7)");
+            let column = rows[0].iter().position(|name| *name == "InSegs").expect("snmp(7)");
             rows[1][column].parse().expect("a number")
         })
     }
@@ -116,8 +99,7 @@ impl Lab {
     /// Watches for the address to go, on a thread of its own: when it was last asked for and there, and when it was
     /// first asked for in vain.
     pub fn watch_address(&self, host: &str, address: IpAddr) -> JoinHandle<(Instant, Instant)> {
-        let namespace =
-            File::open(format!("/run/netns/{}", self.namespace(host))).expect("made by new");
+        let namespace = File::open(format!("/run/netns/{}", self.namespace(host))).expect("made by new");
         thread::spawn(move || {
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("root may");
             let mut table = AddressTable::open().expect("netlink");
@@ -129,10 +111,7 @@ impl Lab {
                     return (seen, asked);
                 }
                 seen = asked;
-                assert!(
-                    begun.elapsed() < Duration::from_secs(10),
-                    "the address stays"
-                );
+                assert!(begun.elapsed() < Duration::from_secs(10), "the address stays");
                 thread::sleep(Duration::from_micros(50));
             }
         })
@@ -151,9 +130,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         for host in ["a", "b", "c", "sw"] {
-            let _ = Command::new("ip")
-                .args(["netns", "del", &self.namespace(host)])
-                .output();
+            let _ = Command::new("ip").args(["netns", "del", &self.namespace(host)]).output();
         }
     }
 }
@@ -166,9 +143,7 @@ pub struct CertificateSink {
 impl CertificateSink {
     pub fn bind(address: SocketAddr) -> Self {
         let socket = UdpSocket::bind(address).expect("a free port");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .expect("a positive span");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a positive span");
         Self { socket }
     }
 
@@ -179,30 +154,17 @@ impl CertificateSink {
     pub fn next(&mut self) -> (ReleaseCertificate, Instant) {
         let mut buffer = [0; 100];
         let length = self.socket.recv(&mut buffer).expect("a certificate comes");
-        (
-            ReleaseCertificate::decode(&buffer[..length]).expect("well formed"),
-            Instant::now(),
-        )
+        (ReleaseCertificate::decode(&buffer[..length]).expect("well formed"), Instant::now())
     }
 }
 
 fn host_number(host: &str) -> u8 {
-    let index = HOSTS
-        .iter()
-        .position(|name| *name == host)
-        .expect("a host of the lab");
+    let index = HOSTS.iter().position(|name| *name == host).expect("a host of the lab");
     u8::try_from(index + 1).expect("three hosts")
 }
 
 fn run(arguments: &str) -> String {
-    let output = Command::new("ip")
-        .args(arguments.split_whitespace())
-        .output()
-        .expect("iproute2 is installed");
-    assert!(
-        output.status.success(),
-        "ip {arguments}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("iproute2 is installed");
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use smsc_node::ha::{
-    FloatingAddress, FloatingIp, FloatingIpConfig, FloatingMode, GuardCommand, HaError, HoldState,
-    Leadership, Lease, MonoTime, guard_main,
+    FloatingAddress, FloatingIp, FloatingIpConfig, FloatingMode, GuardCommand, HaError, HoldState, Leadership, Lease,
+    MonoTime, guard_main,
 };
 
 pub const VIP4: &str = "10.78.0.100";
@@ -33,21 +33,13 @@ pub struct NodeOptions {
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self {
-            valid_lft_s: 2,
-            peer: None,
-            loopback: false,
-        }
+        Self { valid_lft_s: 2, peer: None, loopback: false }
     }
 }
 
 /// Opens the floating IP of the lab in the namespace of the calling thread.
 pub fn open(options: &NodeOptions) -> Result<FloatingIp, HaError> {
-    let vips: &[(&str, u8)] = if options.loopback {
-        &[(LOOPBACK_VIP, 32)]
-    } else {
-        &[(VIP4, 32), (VIP6, 128)]
-    };
+    let vips: &[(&str, u8)] = if options.loopback { &[(LOOPBACK_VIP, 32)] } else { &[(VIP4, 32), (VIP6, 128)] };
     let addresses = vips.iter().map(|(address, prefix_len)| FloatingAddress {
         address: address.parse().expect("literal"),
         prefix_len: *prefix_len,
@@ -55,11 +47,7 @@ pub fn open(options: &NodeOptions) -> Result<FloatingIp, HaError> {
     });
     let helper = ["--exact", "helper_guard", "--nocapture", "--test-threads=1"];
     FloatingIp::open(FloatingIpConfig {
-        mode: if options.loopback {
-            FloatingMode::Loopback
-        } else {
-            FloatingMode::Netlink
-        },
+        mode: if options.loopback { FloatingMode::Loopback } else { FloatingMode::Netlink },
         addresses: addresses.collect(),
         valid_lft_s: options.valid_lft_s,
         renew_interval: Duration::from_millis(300),
@@ -67,10 +55,7 @@ pub fn open(options: &NodeOptions) -> Result<FloatingIp, HaError> {
         cluster_id: 99,
         node_id: 1,
         peers: options.peer.into_iter().collect(),
-        guard: GuardCommand {
-            program: "/proc/self/exe".into(),
-            args: helper.map(Into::into).to_vec(),
-        },
+        guard: GuardCommand { program: "/proc/self/exe".into(), args: helper.map(Into::into).to_vec() },
     })
 }
 
@@ -79,10 +64,7 @@ pub fn keep_extending(lease: &Arc<Lease>, length: Duration) {
     lease.extend(MonoTime::now() + length);
     let lease = Arc::downgrade(lease);
     thread::spawn(move || {
-        while lease
-            .upgrade()
-            .is_some_and(|lease| lease.extend(MonoTime::now() + length))
-        {
+        while lease.upgrade().is_some_and(|lease| lease.extend(MonoTime::now() + length)) {
             thread::sleep(Duration::from_millis(30));
         }
     });
@@ -100,28 +82,10 @@ pub struct Node {
 impl Node {
     /// Starts it in the namespace of the calling thread; it claims at once, under term 7.
     pub fn start(options: &NodeOptions) -> Self {
-        let peer = options
-            .peer
-            .map(|peer| peer.to_string())
-            .unwrap_or_default();
+        let peer = options.peer.map(|peer| peer.to_string()).unwrap_or_default();
         let mut child = Command::new("/proc/self/exe")
-            .args([
-                "--exact",
-                "helper_daemon",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env(
-                ROLE,
-                format!(
-                    "{},{peer}",
-                    if options.loopback {
-                        "loopback"
-                    } else {
-                        "netlink"
-                    }
-                ),
-            )
+            .args(["--exact", "helper_daemon", "--nocapture", "--test-threads=1"])
+            .env(ROLE, format!("{},{peer}", if options.loopback { "loopback" } else { "netlink" }))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -136,19 +100,10 @@ impl Node {
                 }
             }
         });
-        let mut node = Self {
-            child,
-            stdin,
-            said,
-            token_hash: [0; 32],
-            guard_pid: 0,
-        };
+        let mut node = Self { child, stdin, said, token_hash: [0; 32], guard_pid: 0 };
         let hello = node.next();
         let mut words = hello.split_whitespace();
-        node.guard_pid = words
-            .next()
-            .and_then(|pid| pid.parse().ok())
-            .expect("the guard's pid");
+        node.guard_pid = words.next().and_then(|pid| pid.parse().ok()).expect("the guard's pid");
         let hex = words.next().expect("the hash");
         for (byte, digits) in node.token_hash.iter_mut().zip(hex.as_bytes().chunks(2)) {
             let digits = std::str::from_utf8(digits).expect("hex");
@@ -183,9 +138,7 @@ impl Node {
     }
 
     fn next(&mut self) -> String {
-        self.said
-            .recv_timeout(Duration::from_secs(10))
-            .expect("the helper says something")
+        self.said.recv_timeout(Duration::from_secs(10)).expect("the helper says something")
     }
 }
 
@@ -202,26 +155,13 @@ pub fn daemon_main() {
         return;
     };
     let (mode, peer) = role.split_once(',').expect("written by start");
-    let options = NodeOptions {
-        loopback: mode == "loopback",
-        peer: peer.parse().ok(),
-        ..NodeOptions::default()
-    };
+    let options = NodeOptions { loopback: mode == "loopback", peer: peer.parse().ok(), ..NodeOptions::default() };
     let ip = open(&options).expect("the test has looked");
     let lease = Lease::new(7);
     keep_extending(&lease, Duration::from_millis(300));
-    let hex: String = lease
-        .release_token_hash()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    say(&format!(
-        "{} {hex}",
-        ip.guard_pid().expect("open starts it")
-    ));
-    let hold = ip
-        .claim(&Leadership::new(Arc::clone(&lease)))
-        .expect("nobody else has it");
+    let hex: String = lease.release_token_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+    say(&format!("{} {hex}", ip.guard_pid().expect("open starts it")));
+    let hold = ip.claim(&Leadership::new(Arc::clone(&lease))).expect("nobody else has it");
     if !options.loopback {
         let listener = TcpListener::bind(("0.0.0.0", 2775)).expect("a free port");
         thread::spawn(move || {
@@ -234,9 +174,7 @@ pub fn daemon_main() {
     say("held");
     let watched = hold.watch();
     thread::spawn(move || {
-        wait_until_within("the hold ends", Duration::from_secs(60), || {
-            *watched.borrow() != HoldState::Held
-        });
+        wait_until_within("the hold ends", Duration::from_secs(60), || *watched.borrow() != HoldState::Held);
         match *watched.borrow() {
             HoldState::Lost(reason) => say(&format!("lost {reason:?}")),
             state => say(&format!("{state:?}").to_lowercase()),
@@ -257,15 +195,11 @@ pub fn daemon_main() {
 
 /// The helper guard; returns at once in an ordinary test run.
 pub fn guard_process_main() {
-    let is_ours =
-        std::env::args().any(|argument| argument == "--exact") && std::env::var_os(ROLE).is_some();
-    let stdin_is_socket = std::fs::read_link("/proc/self/fd/0")
-        .is_ok_and(|to| to.to_string_lossy().contains("socket:"));
+    let is_ours = std::env::args().any(|argument| argument == "--exact") && std::env::var_os(ROLE).is_some();
+    let stdin_is_socket =
+        std::fs::read_link("/proc/self/fd/0").is_ok_and(|to| to.to_string_lossy().contains("socket:"));
     if is_ours || stdin_is_socket {
-        assert_eq!(
-            format!("{:?}", guard_main([])),
-            format!("{:?}", ExitCode::SUCCESS)
-        );
+        assert_eq!(format!("{:?}", guard_main([])), format!("{:?}", ExitCode::SUCCESS));
     }
 }
 
@@ -287,11 +221,7 @@ pub fn process_exists(pid: u32) -> bool {
 }
 
 pub fn signal_process(pid: u32, signal: Signal) {
-    kill(
-        Pid::from_raw(i32::try_from(pid).expect("a process id")),
-        signal,
-    )
-    .expect("it is ours");
+    kill(Pid::from_raw(i32::try_from(pid).expect("a process id")), signal).expect("it is ours");
 }
 
 fn say(message: &str) {

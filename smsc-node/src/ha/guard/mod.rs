@@ -49,10 +49,7 @@ impl GuardCommand {
     /// put another in its place: both ends must speak the same words.
     #[must_use]
     pub fn this_program() -> Self {
-        Self {
-            program: "/proc/self/exe".into(),
-            args: vec!["guard".into()],
-        }
+        Self { program: "/proc/self/exe".into(), args: vec!["guard".into()] }
     }
 }
 
@@ -70,28 +67,17 @@ impl Guard {
     /// # Errors
     /// [`HaError::Guard`] if it does not start or does not answer.
     pub fn spawn(command: &GuardCommand) -> Result<Self, HaError> {
-        let failed = |source| HaError::Guard {
-            what: "could not be started",
-            source,
-        };
-        let (ours, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .map_err(|errno| failed(errno.into()))?;
+        let failed = |source| HaError::Guard { what: "could not be started", source };
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|errno| failed(errno.into()))?;
         let child = Command::new(&command.program)
             .args(&command.args)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()
             .map_err(failed)?;
-        let guard = Self {
-            child: Mutex::new(child),
-            channel: Channel::new(Socket::from(ours)),
-            gone: AtomicBool::new(false),
-        };
+        let guard =
+            Self { child: Mutex::new(child), channel: Channel::new(Socket::from(ours)), gone: AtomicBool::new(false) };
         match guard.answer(START_TIMEOUT, |message| matches!(message, FromGuard::Ready)) {
             Ok(()) => Ok(guard),
             Err(source) => {
@@ -104,10 +90,7 @@ impl Guard {
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .id()
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).id()
     }
 
     /// Whether it was lost: ended by someone, or given up because it no longer listened.
@@ -135,10 +118,7 @@ impl Guard {
             })
             .map_err(|source| {
                 self.put_down();
-                HaError::Guard {
-                    what: "did not take over the watch",
-                    source,
-                }
+                HaError::Guard { what: "did not take over the watch", source }
             })
     }
 
@@ -147,14 +127,7 @@ impl Guard {
         if self.gone.load(Ordering::Acquire) {
             return;
         }
-        if self
-            .channel
-            .send(&ToGuard::Extended {
-                term,
-                deadline_ns: deadline.as_nanos(),
-            })
-            .is_err()
-        {
+        if self.channel.send(&ToGuard::Extended { term, deadline_ns: deadline.as_nanos() }).is_err() {
             self.put_down();
         }
     }
@@ -164,29 +137,20 @@ impl Guard {
         self.channel
             .send(&ToGuard::Released { term })
             .and_then(|()| {
-                self.answer(ANSWER_TIMEOUT, |message| {
-                    matches!(message, FromGuard::StoodDown { term: over } if *over == term)
-                })
+                self.answer(
+                    ANSWER_TIMEOUT,
+                    |message| matches!(message, FromGuard::StoodDown { term: over } if *over == term),
+                )
             })
             .map_err(|source| {
                 self.put_down();
-                HaError::Guard {
-                    what: "did not stand down",
-                    source,
-                }
+                HaError::Guard { what: "did not stand down", source }
             })
     }
 
     /// Tells it whom the certificate of `term` is for.
     pub(super) fn tell_peers(&self, term: u64, peers: &[std::net::SocketAddr]) {
-        if self
-            .channel
-            .send(&ToGuard::Peers {
-                term,
-                peers: peers.to_vec(),
-            })
-            .is_err()
-        {
+        if self.channel.send(&ToGuard::Peers { term, peers: peers.to_vec() }).is_err() {
             self.put_down();
         }
     }
@@ -194,8 +158,7 @@ impl Guard {
     /// Whether the guard has said that it took the addresses of `term` away.
     pub(super) fn has_taken(&self, term: u64) -> bool {
         let mut taken = false;
-        while let Ok(Received::Message(message)) = self.channel.receive::<FromGuard>(Duration::ZERO)
-        {
+        while let Ok(Received::Message(message)) = self.channel.receive::<FromGuard>(Duration::ZERO) {
             taken |= matches!(message, FromGuard::Removed { term: removed } if removed == term);
         }
         taken
@@ -204,10 +167,7 @@ impl Guard {
     fn answer(&self, timeout: Duration, wanted: impl Fn(&FromGuard) -> bool) -> io::Result<()> {
         let deadline = MonoTime::now() + timeout;
         loop {
-            match self
-                .channel
-                .receive::<FromGuard>(deadline.since(MonoTime::now()))?
-            {
+            match self.channel.receive::<FromGuard>(deadline.since(MonoTime::now()))? {
                 Received::Message(message) if wanted(&message) => return Ok(()),
                 Received::Message(_) => {}
                 Received::Nothing if MonoTime::now() < deadline => {}

@@ -44,12 +44,7 @@ pub fn guard_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    GuardProcess {
-        channel,
-        takedown,
-        claim: None,
-    }
-    .run()
+    GuardProcess { channel, takedown, claim: None }.run()
 }
 
 /// What stops the daemon (a terminal's Ctrl-C, a supervisor's SIGTERM to the group) must not stop the guard first.
@@ -58,12 +53,7 @@ fn outlive_the_daemon() {
     let _ = std::fs::write("/proc/self/comm", PROCESS_NAME);
     // Failing means that the process leads its group already, as it does when a shell started it.
     let _ = nix::unistd::setsid();
-    for signal in [
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGQUIT,
-    ] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
         // SAFETY: ignoring a signal installs no handler, so no code of ours ever runs inside one.
         if let Err(errno) = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) } {
             say(&format!("cannot ignore {signal}: {errno}"));
@@ -92,9 +82,7 @@ impl GuardProcess {
                 Ok(Received::Nothing) => self.handle_silence(),
                 Ok(Received::Closed) => return self.handle_death(),
                 Err(error) => {
-                    say(&format!(
-                        "cannot understand the daemon, taking it for dead: {error}"
-                    ));
+                    say(&format!("cannot understand the daemon, taking it for dead: {error}"));
                     return self.handle_death();
                 }
             }
@@ -136,10 +124,7 @@ impl GuardProcess {
         let why = "the lease has passed without another";
         if claim.addresses.is_empty() {
             // Holding means listening here, and the daemon's process still does.
-            say(&format!(
-                "{why} (term {}): the daemon stands still",
-                claim.term
-            ));
+            say(&format!("{why} (term {}): the daemon stands still", claim.term));
             self.tell_removed(&claim);
         } else if !self.undo(&claim, why) {
             self.claim = Some(claim);

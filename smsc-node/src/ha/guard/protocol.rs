@@ -99,19 +99,14 @@ impl Channel {
     ///
     /// # Errors
     /// The system's; a message that does not parse is `InvalidData`.
-    pub(super) fn receive<T: DeserializeOwned>(
-        &self,
-        timeout: Duration,
-    ) -> io::Result<Received<T>> {
+    pub(super) fn receive<T: DeserializeOwned>(&self, timeout: Duration) -> io::Result<Received<T>> {
         if !wait_readable(&self.socket, timeout)? {
             return Ok(Received::Nothing);
         }
         let mut packet = vec![0; MESSAGE_LEN_MAX];
         match (&self.socket).read(&mut packet) {
             Ok(0) => Ok(Received::Closed),
-            Ok(length) => Ok(Received::Message(serde_json::from_slice(
-                &packet[..length],
-            )?)),
+            Ok(length) => Ok(Received::Message(serde_json::from_slice(&packet[..length])?)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Nothing),
             // The other end died with messages of ours unread.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Received::Closed),

@@ -47,29 +47,14 @@ struct NetlinkSocket {
 
 impl NetlinkSocket {
     fn open(protocol: i32) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::from(AF_NETLINK),
-            Type::RAW,
-            Some(Protocol::from(protocol)),
-        )?;
+        let socket = Socket::new(Domain::from(AF_NETLINK), Type::RAW, Some(Protocol::from(protocol)))?;
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            buffer: vec![0; BUFFER_LEN],
-        })
+        Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER_LEN] })
     }
 
     /// One change or one look-up: `each` sees the answers before the acknowledgement.
-    fn request(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        body: &[u8],
-        mut each: impl FnMut(u16, &[u8]),
-    ) -> io::Result<()> {
-        self.exchange(kind, flags | NLM_F_ACK, body, &mut each)
-            .map(drop)
+    fn request(&mut self, kind: u16, flags: u16, body: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        self.exchange(kind, flags | NLM_F_ACK, body, &mut each).map(drop)
     }
 
     /// A whole table, collected by `parse`; read again if it changed on the way.
@@ -81,27 +66,16 @@ impl NetlinkSocket {
     ) -> io::Result<Vec<T>> {
         for _ in 0..DUMP_ATTEMPTS_MAX {
             let mut rows = Vec::new();
-            let whole = self.exchange(kind, NLM_F_DUMP, body, &mut |kind, body| {
-                rows.extend(parse(kind, body))
-            })?;
+            let whole = self.exchange(kind, NLM_F_DUMP, body, &mut |kind, body| rows.extend(parse(kind, body)))?;
             if whole {
                 return Ok(rows);
             }
         }
-        Err(io::Error::new(
-            io::ErrorKind::Interrupted,
-            "the kernel's table kept changing while it was read",
-        ))
+        Err(io::Error::new(io::ErrorKind::Interrupted, "the kernel's table kept changing while it was read"))
     }
 
     /// Returns whether the answer is consistent (a dump may be interrupted by a change).
-    fn exchange(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        body: &[u8],
-        each: &mut dyn FnMut(u16, &[u8]),
-    ) -> io::Result<bool> {
+    fn exchange(&mut self, kind: u16, flags: u16, body: &[u8], each: &mut dyn FnMut(u16, &[u8])) -> io::Result<bool> {
         self.sequence = self.sequence.wrapping_add(1);
         let length = u32::try_from(HEADER_LEN + body.len())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "netlink request too long"))?;
@@ -128,11 +102,7 @@ impl NetlinkSocket {
                     NLMSG_DONE => return Ok(whole),
                     NLMSG_ERROR => {
                         let code = read_i32(body, 0).ok_or_else(malformed)?;
-                        return if code == 0 {
-                            Ok(whole)
-                        } else {
-                            Err(io::Error::from_raw_os_error(-code))
-                        };
+                        return if code == 0 { Ok(whole) } else { Err(io::Error::from_raw_os_error(-code)) };
                     }
                     kind => each(kind, body),
                 }
@@ -150,11 +120,7 @@ struct MessageHeader {
 /// The first message of a buffer and what follows it; `None` at the end or if the rest is no message.
 fn split_message(bytes: &[u8]) -> Option<(MessageHeader, &[u8], &[u8])> {
     let length = usize::try_from(read_u32(bytes, 0)?).ok()?;
-    let header = MessageHeader {
-        kind: read_u16(bytes, 4)?,
-        flags: read_u16(bytes, 6)?,
-        sequence: read_u32(bytes, 8)?,
-    };
+    let header = MessageHeader { kind: read_u16(bytes, 4)?, flags: read_u16(bytes, 6)?, sequence: read_u32(bytes, 8)? };
     let body = bytes.get(HEADER_LEN..length)?;
     let next = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     Some((header, body, next))
@@ -172,8 +138,7 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 fn push_attribute(body: &mut Vec<u8>, kind: u16, payload: &[u8]) {
-    let length = u16::try_from(ATTRIBUTE_HEADER_LEN + payload.len())
-        .expect("our attributes are a few bytes long");
+    let length = u16::try_from(ATTRIBUTE_HEADER_LEN + payload.len()).expect("our attributes are a few bytes long");
     body.extend_from_slice(&length.to_ne_bytes());
     body.extend_from_slice(&kind.to_ne_bytes());
     body.extend_from_slice(payload);
@@ -181,24 +146,15 @@ fn push_attribute(body: &mut Vec<u8>, kind: u16, payload: &[u8]) {
 }
 
 fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes
-        .get(at..at + 2)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(u16::from_ne_bytes)
+    bytes.get(at..at + 2).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes)
 }
 
 fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..at + 4)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(u32::from_ne_bytes)
+    bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes)
 }
 
 fn read_i32(bytes: &[u8], at: usize) -> Option<i32> {
-    bytes
-        .get(at..at + 4)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(i32::from_ne_bytes)
+    bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes)
 }
 
 fn malformed() -> io::Error {
@@ -216,10 +172,7 @@ mod tests {
         push_attribute(&mut body, 8, &7u32.to_ne_bytes());
         assert_eq!(body.len(), 12 + 8);
         let found: Vec<_> = attributes(&body).collect();
-        assert_eq!(
-            found,
-            vec![(3, &b"eth0\0"[..]), (8, &7u32.to_ne_bytes()[..])]
-        );
+        assert_eq!(found, vec![(3, &b"eth0\0"[..]), (8, &7u32.to_ne_bytes()[..])]);
     }
 
     #[test]

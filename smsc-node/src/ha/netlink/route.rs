@@ -3,9 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{
-    NETLINK_ROUTE, NetlinkSocket, attributes, malformed, push_attribute, read_i32, read_u32,
-};
+use super::{NETLINK_ROUTE, NetlinkSocket, attributes, malformed, push_attribute, read_i32, read_u32};
 
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWLINK: u16 = 16;
@@ -107,13 +105,7 @@ impl AddressTable {
     /// The kernel's.
     pub fn list(&mut self) -> io::Result<Vec<AddressEntry>> {
         let body = [0; IFADDRMSG_LEN];
-        self.socket.dump(RTM_GETADDR, &body, |kind, body| {
-            if kind == RTM_NEWADDR {
-                parse_address(body)
-            } else {
-                None
-            }
-        })
+        self.socket.dump(RTM_GETADDR, &body, |kind, body| if kind == RTM_NEWADDR { parse_address(body) } else { None })
     }
 
     /// Where `address` is configured at this moment, on whichever interfaces.
@@ -133,20 +125,8 @@ impl AddressTable {
     ///
     /// # Errors
     /// The kernel's: EPERM without CAP_NET_ADMIN, ENODEV if the interface is gone.
-    pub fn add(
-        &mut self,
-        link_index: u32,
-        address: IpAddr,
-        prefix_len: u8,
-        valid_lft_s: u32,
-    ) -> io::Result<()> {
-        self.set(
-            NLM_F_CREATE | NLM_F_REPLACE,
-            link_index,
-            address,
-            prefix_len,
-            valid_lft_s,
-        )
+    pub fn add(&mut self, link_index: u32, address: IpAddr, prefix_len: u8, valid_lft_s: u32) -> io::Result<()> {
+        self.set(NLM_F_CREATE | NLM_F_REPLACE, link_index, address, prefix_len, valid_lft_s)
     }
 
     /// Sets the lifetime of an address that is there. Returns `false`, changing nothing, if it is not.
@@ -165,10 +145,7 @@ impl AddressTable {
         valid_lft_s: u32,
         still_allowed: impl FnOnce() -> bool,
     ) -> io::Result<bool> {
-        let present = self
-            .find(address)?
-            .iter()
-            .any(|entry| entry.link_index == link_index);
+        let present = self.find(address)?.iter().any(|entry| entry.link_index == link_index);
         if !present || !still_allowed() {
             return Ok(false);
         }
@@ -204,11 +181,7 @@ impl AddressTable {
         }
         push_attribute(&mut body, IFA_CACHEINFO, &cache_info);
         let no_detection = if address.is_ipv6() { IFA_F_NODAD } else { 0 };
-        push_attribute(
-            &mut body,
-            IFA_FLAGS,
-            &(IFA_F_NOPREFIXROUTE | no_detection).to_ne_bytes(),
-        );
+        push_attribute(&mut body, IFA_FLAGS, &(IFA_F_NOPREFIXROUTE | no_detection).to_ne_bytes());
         self.socket.request(RTM_NEWADDR, flags, &body, |_, _| {})
     }
 }
@@ -216,9 +189,7 @@ impl AddressTable {
 /// EADDRNOTAVAIL: no such address. ENODEV: not even the interface.
 fn is_absent(error: &io::Error) -> bool {
     use nix::errno::Errno;
-    [Errno::EADDRNOTAVAIL, Errno::ENODEV]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(*errno as i32))
+    [Errno::EADDRNOTAVAIL, Errno::ENODEV].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 fn address_body(link_index: u32, address: IpAddr, prefix_len: u8) -> Vec<u8> {
@@ -245,11 +216,7 @@ fn parse_link(body: &[u8]) -> Option<LinkInfo> {
         .find(|(kind, _)| *kind == IFLA_ADDRESS)
         .and_then(|(_, payload)| <[u8; 6]>::try_from(payload).ok())
         .filter(|mac| *mac != [0; 6]);
-    Some(LinkInfo {
-        index,
-        mac,
-        carrier: flags & IFF_LOWER_UP != 0,
-    })
+    Some(LinkInfo { index, mac, carrier: flags & IFF_LOWER_UP != 0 })
 }
 
 fn parse_address(body: &[u8]) -> Option<AddressEntry> {
@@ -264,27 +231,14 @@ fn parse_address(body: &[u8]) -> Option<AddressEntry> {
             _ => {}
         }
     }
-    let lifetime = if valid_s == FOREVER {
-        Lifetime::Forever
-    } else {
-        Lifetime::Seconds(valid_s)
-    };
-    Some(AddressEntry {
-        link_index,
-        address: local.or(peer)?,
-        prefix_len,
-        lifetime,
-    })
+    let lifetime = if valid_s == FOREVER { Lifetime::Forever } else { Lifetime::Seconds(valid_s) };
+    Some(AddressEntry { link_index, address: local.or(peer)?, prefix_len, lifetime })
 }
 
 fn parse_ip(family: u8, payload: &[u8]) -> Option<IpAddr> {
     match family {
-        AF_INET => <[u8; 4]>::try_from(payload)
-            .ok()
-            .map(|octets| Ipv4Addr::from(octets).into()),
-        AF_INET6 => <[u8; 16]>::try_from(payload)
-            .ok()
-            .map(|octets| Ipv6Addr::from(octets).into()),
+        AF_INET => <[u8; 4]>::try_from(payload).ok().map(|octets| Ipv4Addr::from(octets).into()),
+        AF_INET6 => <[u8; 16]>::try_from(payload).ok().map(|octets| Ipv6Addr::from(octets).into()),
         _ => None,
     }
 }
@@ -299,12 +253,7 @@ mod tests {
             let address: IpAddr = address.parse().expect("literal");
             let body = address_body(7, address, 32);
             let entry = parse_address(&body).expect("our own message");
-            let expected = AddressEntry {
-                link_index: 7,
-                address,
-                prefix_len: 32,
-                lifetime: Lifetime::Forever,
-            };
+            let expected = AddressEntry { link_index: 7, address, prefix_len: 32, lifetime: Lifetime::Forever };
             assert_eq!(entry, expected);
             for cut in 0..8 {
                 assert_eq!(parse_address(&body[..cut]), None);

@@ -26,22 +26,15 @@ struct SocketEntry {
 impl SocketEntry {
     fn parse(body: &[u8]) -> Option<Self> {
         let family = *body.first()?;
-        let id = body
-            .get(SOCKET_ID_AT..SOCKET_ID_AT + SOCKET_ID_LEN)?
-            .try_into()
-            .ok()?;
+        let id = body.get(SOCKET_ID_AT..SOCKET_ID_AT + SOCKET_ID_LEN)?.try_into().ok()?;
         Some(Self { family, id })
     }
 
     /// The address the socket is bound to; an IPv4 connection of a dual-stack listener counts as IPv4.
     fn local(&self) -> Option<IpAddr> {
         match self.family {
-            AF_INET => <[u8; 4]>::try_from(&self.id[4..8])
-                .ok()
-                .map(|octets| Ipv4Addr::from(octets).into()),
-            AF_INET6 => <[u8; 16]>::try_from(&self.id[4..20])
-                .ok()
-                .map(|octets| Ipv6Addr::from(octets).to_canonical()),
+            AF_INET => <[u8; 4]>::try_from(&self.id[4..8]).ok().map(|octets| Ipv4Addr::from(octets).into()),
+            AF_INET6 => <[u8; 16]>::try_from(&self.id[4..20]).ok().map(|octets| Ipv6Addr::from(octets).to_canonical()),
             _ => None,
         }
     }
@@ -88,11 +81,7 @@ impl SocketTable {
 
     fn bound_to(&mut self, address: IpAddr) -> io::Result<Vec<SocketEntry>> {
         // An IPv4 connection may sit on an IPv6 socket, so both families are read for an IPv4 address.
-        let families: &[u8] = if address.is_ipv4() {
-            &[AF_INET, AF_INET6]
-        } else {
-            &[AF_INET6]
-        };
+        let families: &[u8] = if address.is_ipv4() { &[AF_INET, AF_INET6] } else { &[AF_INET6] };
         let mut found = Vec::new();
         for family in families {
             let body = request_body(*family, STATES_CONNECTED, &[0; SOCKET_ID_LEN]);
@@ -120,8 +109,7 @@ mod tests {
 
     #[test]
     fn connections_are_counted_by_local_address_and_listeners_are_not() {
-        let listener =
-            TcpListener::bind("127.99.98.97:0").expect("loopback takes any 127/8 address");
+        let listener = TcpListener::bind("127.99.98.97:0").expect("loopback takes any 127/8 address");
         let address = listener.local_addr().expect("bound above");
         let mut table = SocketTable::open().expect("netlink needs no privilege");
         assert_eq!(table.count(address.ip()).expect("dump"), 0);
@@ -137,12 +125,7 @@ mod tests {
         let _client = TcpStream::connect(("127.99.98.96", port)).expect("the listener is there");
         let _server = listener.accept().expect("connected above");
         let mut table = SocketTable::open().expect("netlink needs no privilege");
-        assert_eq!(
-            table
-                .count("127.99.98.96".parse().expect("literal"))
-                .expect("dump"),
-            1
-        );
+        assert_eq!(table.count("127.99.98.96".parse().expect("literal")).expect("dump"), 1);
     }
 
     #[test]
