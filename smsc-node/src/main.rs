@@ -57,12 +57,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version come as errors too. If the terminal is gone there is nobody to tell.
             let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Config
-            } else {
-                Exit::Ok
-            }
-            .into();
+            return if error.use_stderr() { Exit::Config } else { Exit::Ok }.into();
         }
     };
     match (cli.command, cli.run) {

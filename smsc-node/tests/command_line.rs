@@ -7,10 +7,7 @@ use std::process::{Command, Output};
 const WITNESS: &str = include_str!("../../deploy/config/witness.toml");
 
 fn smsc_node(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_smsc-node"))
-        .args(args)
-        .output()
-        .expect("the program was built for this test")
+    Command::new(env!("CARGO_BIN_EXE_smsc-node")).args(args).output().expect("the program was built for this test")
 }
 
 fn stderr(output: &Output) -> String {
@@ -22,11 +19,7 @@ fn written(dir: &Path, change: (&str, &str)) -> String {
     let text = WITNESS
         .replace("10.75.0.", "127.0.0.")
         .lines()
-        .filter(|line| {
-            !["ca =", "cert =", "key ="]
-                .iter()
-                .any(|key| line.starts_with(key))
-        })
+        .filter(|line| !["ca =", "cert =", "key ="].iter().any(|key| line.starts_with(key)))
         .map(|line| format!("{line}\n"))
         .collect::<String>()
         .replace("#mode = \"mutual\"", "mode = \"off\"")
@@ -43,10 +36,7 @@ fn a_good_file_is_checked_and_nothing_is_started() {
     let output = smsc_node(&["check-config", &written(temp.path(), ("", ""))]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        said.contains("witness node 3 (w) of cluster demo"),
-        "{said}"
-    );
+    assert!(said.contains("witness node 3 (w) of cluster demo"), "{said}");
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
 }
 
@@ -72,12 +62,7 @@ fn a_bad_file_ends_with_64_and_all_its_problems() {
 
 #[test]
 fn a_wrong_command_line_ends_with_64_and_help_with_0() {
-    for args in [
-        &[][..],
-        &["--config"],
-        &["start"],
-        &["--config", "/nonexistent/node.toml"],
-    ] {
+    for args in [&[][..], &["--config"], &["start"], &["--config", "/nonexistent/node.toml"]] {
         let output = smsc_node(args);
         assert_eq!(output.status.code(), Some(64), "{args:?}");
         assert!(!output.stderr.is_empty(), "{args:?}");
