@@ -457,11 +457,8 @@ impl Store {
             tracing::warn!(%error, "the consensus engine ended badly");
         }
         let machine = self.inner.machine.clone();
-        match tokio::task::spawn_blocking(move || machine.checkpoint()).await {
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the last checkpoint failed; the log still holds everything")
-            }
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || machine.close()).await {
+            tracing::error!(%error, "the last checkpoint failed; the log still holds everything");
         }
     }
 

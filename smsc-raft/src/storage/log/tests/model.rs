@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use openraft::EntryPayload;
-use openraft::type_config::TypeConfigExt as _;
 use openraft::alias::OneshotReceiverOf;
 use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
+use openraft::type_config::TypeConfigExt as _;
 
 use super::super::LogStore;
 use super::sim::Rng;
@@ -124,12 +124,17 @@ impl Model {
     }
 
     /// Reads everything back.
-    pub(super) async fn of(store: &mut LogStore) -> Self {
-        let state = store.get_log_state().await.expect("a log in order");
+    pub(super) async fn read(store: &mut LogStore) -> std::io::Result<Self> {
+        let state = store.get_log_state().await?;
         let mut reader = store.get_log_reader().await;
-        let vote = reader.read_vote().await.expect("a log in order");
-        let entries = reader.try_get_log_entries(..).await.expect("a log in order");
-        Self { vote, purged: state.last_purged_log_id, last: state.last_log_id, entries }
+        let vote = reader.read_vote().await?;
+        let entries = reader.try_get_log_entries(..).await?;
+        Ok(Self { vote, purged: state.last_purged_log_id, last: state.last_log_id, entries })
+    }
+
+    /// Reads everything back from a log that is in order.
+    pub(super) async fn of(store: &mut LogStore) -> Self {
+        Self::read(store).await.expect("a log in order")
     }
 }
 
@@ -155,6 +160,14 @@ pub(super) async fn send(store: &mut LogStore, op: &Op) -> std::io::Result<Sent>
         Op::Purge(upto) => store.purge(*upto).await?,
     }
     Ok(Sent::Done)
+}
+
+/// Sends a request and waits until it is on disk, if it tells.
+pub(super) async fn done(store: &mut LogStore, op: &Op) -> std::io::Result<()> {
+    match send(store, op).await? {
+        Sent::Waiting(answer) => answer.await.expect("an answer"),
+        Sent::Done => Ok(()),
+    }
 }
 
 /// Whether an answer to this request means that it is on disk.
