@@ -2,6 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use smsc_raft::leadership::MonoTime;
 
 use super::{NETLINK_ROUTE, NetlinkSocket, attributes, malformed, push_attribute, read_i32, read_u32};
 
@@ -25,11 +28,16 @@ const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
 const IFADDRMSG_LEN: usize = 8;
 const IFA_F_NODAD: u32 = 0x02;
+const IFA_F_TENTATIVE: u32 = 0x40;
 const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const SCOPE_GLOBAL: u8 = 0;
+
+/// How long an IPv6 address may take to come up, usually some tens of microseconds; beyond that it is used as it is.
+const TENTATIVE_MAX: Duration = Duration::from_millis(50);
+const TENTATIVE_POLL: Duration = Duration::from_micros(50);
 
 /// What the kernel writes for a lifetime without end.
 const FOREVER: u32 = u32::MAX;
@@ -65,6 +73,8 @@ pub struct AddressEntry {
     pub prefix_len: u8,
     /// What is left of its life.
     pub lifetime: Lifetime,
+    /// Whether IPv6 has not finished bringing it up; until then nothing is sent from it.
+    pub tentative: bool,
 }
 
 /// The addresses of this host (of the network namespace of the thread that opened it).
@@ -118,7 +128,7 @@ impl AddressTable {
         Ok(entries)
     }
 
-    /// Adds an address, or sets the lifetime of one that is there.
+    /// Adds an address, or sets the lifetime of one that is there. Returns once it can be used.
     ///
     /// Its prefix gets no route of its own, IPv6 duplicate detection is skipped (it takes a second; the caller probes
     /// in its own way), and IPv6 never picks it as the source of outgoing connections.
@@ -126,7 +136,17 @@ impl AddressTable {
     /// # Errors
     /// The kernel's: EPERM without CAP_NET_ADMIN, ENODEV if the interface is gone.
     pub fn add(&mut self, link_index: u32, address: IpAddr, prefix_len: u8, valid_lft_s: u32) -> io::Result<()> {
-        self.set(NLM_F_CREATE | NLM_F_REPLACE, link_index, address, prefix_len, valid_lft_s)
+        self.set(NLM_F_CREATE | NLM_F_REPLACE, link_index, address, prefix_len, valid_lft_s)?;
+        // Even without duplicate detection the kernel brings an IPv6 address up in a work queue of its own, and what
+        // is sent before, such as the question where a client is, is lost for a second.
+        let begun = MonoTime::now();
+        while address.is_ipv6()
+            && self.find(address)?.iter().any(|entry| entry.tentative)
+            && MonoTime::now().since(begun) < TENTATIVE_MAX
+        {
+            std::thread::sleep(TENTATIVE_POLL);
+        }
+        Ok(())
     }
 
     /// Sets the lifetime of an address that is there. Returns `false`, changing nothing, if it is not.
@@ -222,17 +242,19 @@ fn parse_link(body: &[u8]) -> Option<LinkInfo> {
 fn parse_address(body: &[u8]) -> Option<AddressEntry> {
     let (family, prefix_len) = (*body.first()?, *body.get(1)?);
     let link_index = read_u32(body, 4)?;
-    let (mut local, mut peer, mut valid_s) = (None, None, FOREVER);
+    let (mut local, mut peer, mut valid_s, mut flags) = (None, None, FOREVER, 0);
     for (kind, payload) in attributes(body.get(IFADDRMSG_LEN..)?) {
         match kind {
             IFA_LOCAL => local = parse_ip(family, payload),
             IFA_ADDRESS => peer = parse_ip(family, payload),
             IFA_CACHEINFO => valid_s = read_u32(payload, 4)?,
+            IFA_FLAGS => flags = read_u32(payload, 0)?,
             _ => {}
         }
     }
     let lifetime = if valid_s == FOREVER { Lifetime::Forever } else { Lifetime::Seconds(valid_s) };
-    Some(AddressEntry { link_index, address: local.or(peer)?, prefix_len, lifetime })
+    let tentative = flags & IFA_F_TENTATIVE != 0;
+    Some(AddressEntry { link_index, address: local.or(peer)?, prefix_len, lifetime, tentative })
 }
 
 fn parse_ip(family: u8, payload: &[u8]) -> Option<IpAddr> {
@@ -253,7 +275,8 @@ mod tests {
             let address: IpAddr = address.parse().expect("literal");
             let body = address_body(7, address, 32);
             let entry = parse_address(&body).expect("our own message");
-            let expected = AddressEntry { link_index: 7, address, prefix_len: 32, lifetime: Lifetime::Forever };
+            let expected =
+                AddressEntry { link_index: 7, address, prefix_len: 32, lifetime: Lifetime::Forever, tentative: false };
             assert_eq!(entry, expected);
             for cut in 0..8 {
                 assert_eq!(parse_address(&body[..cut]), None);
