@@ -14,6 +14,14 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const RTA_DST: u16 = 1;
+const RTMSG_LEN: usize = 12;
+/// Where rtmsg keeps the route's type, and the type of the host's own addresses.
+const RTMSG_TYPE_AT: usize = 7;
+const RTN_LOCAL: u8 = 2;
+
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
 
@@ -28,16 +36,16 @@ const IFA_CACHEINFO: u16 = 6;
 const IFA_FLAGS: u16 = 8;
 const IFADDRMSG_LEN: usize = 8;
 const IFA_F_NODAD: u32 = 0x02;
-const IFA_F_TENTATIVE: u32 = 0x40;
 const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const SCOPE_GLOBAL: u8 = 0;
 
-/// How long an IPv6 address may take to come up, usually some tens of microseconds; beyond that it is used as it is.
-const TENTATIVE_MAX: Duration = Duration::from_millis(50);
-const TENTATIVE_POLL: Duration = Duration::from_micros(50);
+/// How long an address may take to become the host's own, usually some tens of microseconds; after that the caller
+/// goes on with it as it is.
+const SETTLE_MAX: Duration = Duration::from_millis(50);
+const SETTLE_POLL: Duration = Duration::from_micros(50);
 
 /// What the kernel writes for a lifetime without end.
 const FOREVER: u32 = u32::MAX;
@@ -73,8 +81,6 @@ pub struct AddressEntry {
     pub prefix_len: u8,
     /// What is left of its life.
     pub lifetime: Lifetime,
-    /// Whether IPv6 has not finished bringing it up; until then nothing is sent from it.
-    pub tentative: bool,
 }
 
 /// The addresses of this host (of the network namespace of the thread that opened it).
@@ -137,14 +143,11 @@ impl AddressTable {
     /// The kernel's: EPERM without CAP_NET_ADMIN, ENODEV if the interface is gone.
     pub fn add(&mut self, link_index: u32, address: IpAddr, prefix_len: u8, valid_lft_s: u32) -> io::Result<()> {
         self.set(NLM_F_CREATE | NLM_F_REPLACE, link_index, address, prefix_len, valid_lft_s)?;
-        // Even without duplicate detection the kernel brings an IPv6 address up in a work queue of its own, and what
-        // is sent before, such as the question where a client is, is lost for a second.
+        // Even without duplicate detection the kernel makes an IPv6 address its own in a work queue. What arrives
+        // before, such as the answer to the question where a client is, is dropped and asked for again a second later.
         let begun = MonoTime::now();
-        while address.is_ipv6()
-            && self.find(address)?.iter().any(|entry| entry.tentative)
-            && MonoTime::now().since(begun) < TENTATIVE_MAX
-        {
-            std::thread::sleep(TENTATIVE_POLL);
+        while !self.is_local(address)? && MonoTime::now().since(begun) < SETTLE_MAX {
+            std::thread::sleep(SETTLE_POLL);
         }
         Ok(())
     }
@@ -185,6 +188,27 @@ impl AddressTable {
         }
     }
 
+    /// Whether packets to `address` are for this host.
+    fn is_local(&mut self, address: IpAddr) -> io::Result<bool> {
+        let octets = octets(address);
+        let mut body = vec![0; RTMSG_LEN];
+        body[0] = family(address);
+        body[1] = if address.is_ipv4() { 32 } else { 128 };
+        push_attribute(&mut body, RTA_DST, &octets);
+        let mut local = false;
+        let looked_up = self.socket.request(RTM_GETROUTE, 0, &body, |kind, body| {
+            local |= kind == RTM_NEWROUTE && body.get(RTMSG_TYPE_AT) == Some(&RTN_LOCAL);
+        });
+        match looked_up {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) =>
+            {
+                Ok(false)
+            }
+            result => result.map(|()| local),
+        }
+    }
+
     fn set(
         &mut self,
         flags: u16,
@@ -213,8 +237,7 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 fn address_body(link_index: u32, address: IpAddr, prefix_len: u8) -> Vec<u8> {
-    let family = if address.is_ipv4() { AF_INET } else { AF_INET6 };
-    let mut body = vec![family, prefix_len, 0, SCOPE_GLOBAL];
+    let mut body = vec![family(address), prefix_len, 0, SCOPE_GLOBAL];
     body.extend_from_slice(&link_index.to_ne_bytes());
     let octets = octets(address);
     push_attribute(&mut body, IFA_LOCAL, &octets);
@@ -222,7 +245,11 @@ fn address_body(link_index: u32, address: IpAddr, prefix_len: u8) -> Vec<u8> {
     body
 }
 
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+fn family(address: IpAddr) -> u8 {
+    if address.is_ipv4() { AF_INET } else { AF_INET6 }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
@@ -242,19 +269,17 @@ fn parse_link(body: &[u8]) -> Option<LinkInfo> {
 fn parse_address(body: &[u8]) -> Option<AddressEntry> {
     let (family, prefix_len) = (*body.first()?, *body.get(1)?);
     let link_index = read_u32(body, 4)?;
-    let (mut local, mut peer, mut valid_s, mut flags) = (None, None, FOREVER, 0);
+    let (mut local, mut peer, mut valid_s) = (None, None, FOREVER);
     for (kind, payload) in attributes(body.get(IFADDRMSG_LEN..)?) {
         match kind {
             IFA_LOCAL => local = parse_ip(family, payload),
             IFA_ADDRESS => peer = parse_ip(family, payload),
             IFA_CACHEINFO => valid_s = read_u32(payload, 4)?,
-            IFA_FLAGS => flags = read_u32(payload, 0)?,
             _ => {}
         }
     }
     let lifetime = if valid_s == FOREVER { Lifetime::Forever } else { Lifetime::Seconds(valid_s) };
-    let tentative = flags & IFA_F_TENTATIVE != 0;
-    Some(AddressEntry { link_index, address: local.or(peer)?, prefix_len, lifetime, tentative })
+    Some(AddressEntry { link_index, address: local.or(peer)?, prefix_len, lifetime })
 }
 
 fn parse_ip(family: u8, payload: &[u8]) -> Option<IpAddr> {
@@ -275,8 +300,7 @@ mod tests {
             let address: IpAddr = address.parse().expect("literal");
             let body = address_body(7, address, 32);
             let entry = parse_address(&body).expect("our own message");
-            let expected =
-                AddressEntry { link_index: 7, address, prefix_len: 32, lifetime: Lifetime::Forever, tentative: false };
+            let expected = AddressEntry { link_index: 7, address, prefix_len: 32, lifetime: Lifetime::Forever };
             assert_eq!(entry, expected);
             for cut in 0..8 {
                 assert_eq!(parse_address(&body[..cut]), None);
@@ -290,5 +314,7 @@ mod tests {
         let link = table.link("lo").expect("every network namespace has lo");
         assert_eq!(link.mac, None);
         assert!(table.link("no-such-link0").is_err());
+        assert!(table.is_local("127.0.0.100".parse().expect("literal")).expect("looked up"));
+        assert!(!table.is_local("192.0.2.1".parse().expect("literal")).expect("looked up"));
     }
 }
