@@ -277,8 +277,16 @@ fn verify(ca: &CertificateDer<'_>, chain: &[CertificateDer<'_>], holder: &Holder
     let cert = EndEntityCert::try_from(cert).map_err(Distrust::Cert)?;
     for usage in usages {
         let algorithms = webpki::ALL_VERIFICATION_ALGS;
-        cert.verify_for_usage(algorithms, &[anchor.clone()], intermediates, UnixTime::now(), *usage, None, None)
-            .map_err(Distrust::Cert)?;
+        cert.verify_for_usage(
+            algorithms,
+            std::slice::from_ref(&anchor),
+            intermediates,
+            UnixTime::now(),
+            *usage,
+            None,
+            None,
+        )
+        .map_err(Distrust::Cert)?;
     }
     Ok(())
 }

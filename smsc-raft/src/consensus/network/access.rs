@@ -81,3 +81,48 @@ impl Interceptor for Gate {
         Ok(request)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tonic::Code;
+
+    use super::*;
+
+    fn cert(names: &[&str]) -> CertificateDer<'static> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        rcgen::generate_simple_self_signed(names).expect("DNS names").cert.der().clone()
+    }
+
+    fn certified(holder: Holder) -> Result<Caller, Code> {
+        Ok(Caller::Certified(holder))
+    }
+
+    #[test]
+    fn each_service_admits_its_own_kind() {
+        let (nodes, admins) = (Gate { admits: Admits::Nodes, tls: true }, Gate { admits: Admits::Admins, tls: true });
+        let kim = || Holder::Admin("kim".to_owned());
+        for (names, to_nodes, to_admins) in [
+            (vec!["node-7"], certified(Holder::Node(7)), Err(Code::PermissionDenied)),
+            (vec!["node-7", "host.example"], certified(Holder::Node(7)), Err(Code::PermissionDenied)),
+            (vec!["admin-kim"], Err(Code::PermissionDenied), certified(kim())),
+            (vec!["host.example"], Err(Code::Unauthenticated), Err(Code::Unauthenticated)),
+            (vec!["node-7", "admin-kim"], Err(Code::Unauthenticated), Err(Code::Unauthenticated)),
+        ] {
+            let certs = [cert(&names)];
+            assert_eq!(nodes.admit(Some(&certs)).map_err(|status| status.code()), to_nodes, "{names:?}");
+            assert_eq!(admins.admit(Some(&certs)).map_err(|status| status.code()), to_admins, "{names:?}");
+        }
+        assert_eq!(nodes.admit(None).expect_err("nobody").code(), Code::Unauthenticated);
+    }
+
+    #[test]
+    fn without_tls_the_host_is_trusted() {
+        let security = Security::plaintext((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
+        let mut gate = Gate::nodes(&security);
+        let request = gate.call(Request::new(())).expect("let in");
+        assert!(Caller::of(&request).expect("authenticated").speaks_for(3));
+        assert_eq!(Caller::of(&Request::new(())).expect_err("no gate").code(), Code::Unauthenticated);
+    }
+}

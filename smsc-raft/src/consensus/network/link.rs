@@ -1,13 +1,14 @@
 //! The connections to one peer.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use smsc_proto::rpc::raft::raft_client::RaftClient;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use super::transport::{PeerError, TransportConfig, with_causes};
+use super::transport::{PeerError, TransportConfig, describe, with_causes};
 use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::consensus::tls::Security;
 
@@ -44,7 +45,7 @@ pub(super) struct PeerLink {
     addr: String,
     /// Absent when there can be no connection, and why.
     dial: Result<Dial, String>,
-    /// Counts the resets, for the streams that are to end with one.
+    /// Changes whenever the streams are to end.
     resets: watch::Sender<u64>,
 }
 
@@ -95,10 +96,15 @@ impl PeerLink {
         if let Ok(dial) = &self.dial {
             *dial.lanes.lock().unwrap_or_else(PoisonError::into_inner) = Lanes::new(&dial.endpoint);
         }
+        self.end_streams();
+    }
+
+    /// Ends what runs on the present connections; they close when nobody uses them any more.
+    pub(super) fn end_streams(&self) {
         self.resets.send_modify(|count| *count += 1);
     }
 
-    /// Changes when the connections are given up.
+    /// Changes when the streams are to end.
     pub(super) fn resets(&self) -> watch::Receiver<u64> {
         self.resets.subscribe()
     }
@@ -108,7 +114,7 @@ impl PeerLink {
     }
 
     pub(super) fn failed(&self, status: &Status) -> PeerError {
-        self.error(with_causes(status))
+        self.error(describe(status))
     }
 }
 
@@ -123,7 +129,7 @@ fn endpoint(node_id: u64, addr: &str, security: &Security, config: &TransportCon
     Ok(endpoint
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
-        .tcp_keepalive(Some(config.keepalive.max(std::time::Duration::from_secs(1))))
+        .tcp_keepalive(Some(config.keepalive.max(Duration::from_secs(1))))
         .http2_keep_alive_interval(config.keepalive)
         .keep_alive_timeout(config.keepalive)
         .keep_alive_while_idle(true)
