@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod exit;
+pub mod ha;
 pub mod http;
 pub mod listen;
 pub mod metrics;
