@@ -9,6 +9,7 @@
 //! What is ours:
 //! - [`codec`]: reading and writing parameters by name
 //! - [`error`]: what can be wrong, and the command_status it earns
+//! - [`session`]: one bind as a pure state machine, for either end
 #![cfg_attr(feature = "grpc", doc = "- [`rpc`]: what goes between nodes and on their disks, generated from `proto/`")]
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod error;
 pub mod frame;
 pub mod pdu;
 pub mod receipt;
+pub mod session;
 pub mod status;
 pub mod text;
 pub mod time;
