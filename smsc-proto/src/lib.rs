@@ -1,15 +1,15 @@
-//! SMPP v3.4 and v5.0: the words and the wire. Pure: no sockets, no clock, no tasks.
+//! SMPP v3.4 and v5.0: the words, the wire and the session. Pure: no sockets, no clock, no tasks.
 //!
 //! What the specifications say:
 //! - [`pdu`]: every operation as a struct, [`pdu::Pdu::decode`] and [`pdu::Pdu::encode`]
 //! - [`types`], [`tlv`], [`status`], [`command`]: parameters, optional parameters, results, operations
 //! - [`frame`]: cutting a stream of octets into PDUs
+//! - [`session`]: what may be sent and answered when, windows and timers
 //! - [`time`], [`receipt`], [`text`]: time strings, receipt texts, alphabets and segments
 //!
 //! What is ours:
 //! - [`codec`]: reading and writing parameters by name
 //! - [`error`]: what can be wrong, and the command_status it earns
-//! - [`session`]: one bind as a pure state machine, for either end
 #![cfg_attr(feature = "grpc", doc = "- [`rpc`]: what goes between nodes and on their disks, generated from `proto/`")]
 #![forbid(unsafe_code)]
 
