@@ -190,11 +190,12 @@ impl Writer {
     fn purged(&mut self, upto: LogId) {
         self.stream.purge(upto);
         let next = next_index(self.stream.purged);
-        let empty = next_index(self.stream.last) <= next;
-        if empty {
+        if next_index(self.stream.last) <= next {
             self.marker.interrupt();
+            self.changes.push(MarkChange::RemoveAll);
+        } else {
+            self.changes.push(MarkChange::RemoveBefore(next));
         }
-        self.changes.push(MarkChange::RemoveBefore(next, empty));
     }
 
     /// Notes what is committed if that is news, and the log has it.
