@@ -4,13 +4,15 @@
 //! of `proto/`, converted at the edge.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use prost::Message as _;
 use smsc_proto::rpc::raft::NodeRole;
 
+use super::responder::Callback;
 use crate::model;
+use crate::outcome::Outcomes;
 
 /// The payload of one log entry: an encoded [`model::Batch`], and on the node that proposed it the decoded one beside.
 ///
@@ -18,14 +20,14 @@ use crate::model;
 #[derive(Clone)]
 pub struct Batch {
     encoded: Bytes,
-    decoded: Option<Arc<model::Batch>>,
+    decoded: Option<Arc<Mutex<Option<model::Batch>>>>,
 }
 
 impl Batch {
     /// Encodes a batch to propose.
     pub fn propose(batch: model::Batch) -> Self {
         let encoded = Bytes::from(batch.encode_to_vec());
-        Self { encoded, decoded: Some(Arc::new(batch)) }
+        Self { encoded, decoded: Some(Arc::new(Mutex::new(Some(batch)))) }
     }
 
     /// A batch as it was read from the log or came from the leader.
@@ -38,14 +40,15 @@ impl Batch {
         &self.encoded
     }
 
-    /// The commands, decoded now unless they came from this node.
+    /// The commands, to be applied: those that this node proposed, or decoded now.
     ///
     /// # Errors
     /// The bytes are no batch: a corrupt log that passed its checksum, or an entry of an incompatible version.
-    pub fn commands(&self) -> Result<Arc<model::Batch>, prost::DecodeError> {
-        match &self.decoded {
-            Some(batch) => Ok(batch.clone()),
-            None => model::Batch::decode(self.encoded.clone()).map(Arc::new),
+    pub fn take_commands(&self) -> Result<model::Batch, prost::DecodeError> {
+        let kept = self.decoded.as_ref().and_then(|slot| slot.lock().expect("never held across a panic").take());
+        match kept {
+            Some(batch) => Ok(batch),
+            None => model::Batch::decode(self.encoded.clone()),
         }
     }
 }
@@ -92,14 +95,31 @@ impl fmt::Display for Member {
     }
 }
 
-openraft::declare_raft_types!(
-    /// What our Raft is made of.
-    pub TypeConfig:
-        D = Batch,
-        R = crate::outcome::Outcomes,
-        NodeId = u64,
-        Node = Member,
-);
+/// What our Raft is made of.
+#[derive(Debug, Clone, Copy, Default, Eq, PartialEq, Ord, PartialOrd)]
+pub struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Batch;
+    type R = Outcomes;
+    type NodeId = u64;
+    type Node = Member;
+    type Term = u64;
+    type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = openraft::EntryPayload<Batch, u64, Member>;
+    type Entry = openraft::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
+    type Responder<T>
+        = Callback<T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: Send + 'static;
+    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
 
 /// A term's leader and index of an entry.
 pub type LogId = openraft::alias::LogIdOf<TypeConfig>;

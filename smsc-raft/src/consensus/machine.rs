@@ -1,0 +1,292 @@
+//! The machine as the Raft engine drives it, and the checkpoints it writes beside.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use openraft::entry::RaftEntry as _;
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, RaftSnapshotBuilder};
+use prost::Message as _;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::types::{LogId, StoredMembership, TypeConfig};
+use crate::convert;
+use crate::machine::base::{Base, TableId};
+use crate::machine::{Applied, Change, Machine};
+use crate::model;
+use crate::outcome::Outcomes;
+use crate::storage::checkpoints::{CheckpointStore, STORE_FILE, StoreView};
+use crate::storage::snapshot::SnapshotData;
+
+type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
+
+/// The machine with its store, shared between the engine, the checkpointer and those who read.
+#[derive(Clone)]
+pub struct StateMachine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    machine: Mutex<Machine>,
+    /// Held while a checkpoint is written or a snapshot installed; taken before `machine`.
+    store: Mutex<Option<CheckpointStore>>,
+    /// The checkpoint on disk, as snapshots send it; `None` once closed.
+    view: Mutex<Option<Arc<StoreView>>>,
+    changes: Mutex<Option<UnboundedSender<Vec<Change>>>>,
+    dir: PathBuf,
+    cache_bytes: usize,
+    overlay_bytes: AtomicUsize,
+    frozen_bytes: AtomicUsize,
+    checkpoint_index: AtomicU64,
+    checkpoint_took_us: AtomicU64,
+    installing: AtomicBool,
+}
+
+impl StateMachine {
+    /// Opens the store in the node's data directory.
+    ///
+    /// # Errors
+    /// The store cannot be opened or read; the text says what to do.
+    pub fn open(dir: PathBuf, cache_bytes: usize) -> io::Result<Self> {
+        let store = CheckpointStore::open(&dir.join(STORE_FILE), cache_bytes)?;
+        let view = store.view()?;
+        let machine = Machine::open(view.clone())?;
+        let shared = Shared {
+            checkpoint_index: AtomicU64::new(machine.applied().map_or(0, |applied| applied.index)),
+            machine: Mutex::new(machine),
+            store: Mutex::new(Some(store)),
+            view: Mutex::new(Some(view)),
+            changes: Mutex::new(None),
+            dir,
+            cache_bytes,
+            overlay_bytes: AtomicUsize::new(0),
+            frozen_bytes: AtomicUsize::new(0),
+            checkpoint_took_us: AtomicU64::new(0),
+            installing: AtomicBool::new(false),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The machine, for reading. Hold it briefly: entries wait to be applied.
+    pub fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.shared.machine.lock().expect("a panic while applying ends the process")
+    }
+
+    /// Sends what is applied from now on to `sink`; the one before gets no more.
+    pub fn listen(&self, sink: Option<UnboundedSender<Vec<Change>>>) {
+        *self.shared.changes.lock().expect("never held across a panic") = sink;
+    }
+
+    /// Bytes of memory in the overlay and in the checkpoint being written, roughly.
+    pub fn overlay_bytes(&self) -> usize {
+        self.shared.overlay_bytes.load(Ordering::Relaxed) + self.shared.frozen_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The last entry that the checkpoint on disk holds.
+    pub fn checkpoint_index(&self) -> u64 {
+        self.shared.checkpoint_index.load(Ordering::Relaxed)
+    }
+
+    /// How long the last checkpoint took to write, microseconds.
+    pub fn checkpoint_took_us(&self) -> u64 {
+        self.shared.checkpoint_took_us.load(Ordering::Relaxed)
+    }
+
+    /// Whether a snapshot from the leader is being installed.
+    pub fn installing(&self) -> bool {
+        self.shared.installing.load(Ordering::Relaxed)
+    }
+
+    /// The node's data directory.
+    pub fn dir(&self) -> &PathBuf {
+        &self.shared.dir
+    }
+
+    /// Writes what changed since the last checkpoint. Blocks for the time of the disk; applying goes on meanwhile.
+    /// Returns whether there was anything to write.
+    ///
+    /// # Errors
+    /// The disk is full or failed: the node must stop, the checkpoint before stands.
+    pub fn checkpoint(&self) -> io::Result<bool> {
+        let shared = &self.shared;
+        let store = shared.store.lock().expect("a panic while writing ends the process");
+        let Some(store) = store.as_ref() else {
+            return Ok(false);
+        };
+        let started = Instant::now();
+        let checkpoint = {
+            let mut machine = self.lock();
+            if machine.applied().map_or(0, |applied| applied.index) == self.checkpoint_index() {
+                return Ok(false);
+            }
+            shared.frozen_bytes.store(machine.overlay_weight(), Ordering::Relaxed);
+            shared.overlay_bytes.store(0, Ordering::Relaxed);
+            machine.take_checkpoint()
+        };
+        let view = store.write(&checkpoint)?;
+        let applied = checkpoint.applied();
+        drop(checkpoint);
+        self.lock().checkpoint_written(view.clone());
+        *shared.view.lock().expect("never held across a panic") = Some(view);
+        shared.frozen_bytes.store(0, Ordering::Relaxed);
+        shared.checkpoint_index.store(applied.map_or(0, |applied| applied.index), Ordering::Relaxed);
+        let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        shared.checkpoint_took_us.store(took, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Writes the last checkpoint and lets go of the file. Whoever reads after this finds an empty machine.
+    ///
+    /// # Errors
+    /// The last checkpoint could not be written; the log still holds everything.
+    pub fn close(&self) -> io::Result<()> {
+        let written = self.checkpoint();
+        let mut store = self.shared.store.lock().expect("a panic while writing ends the process");
+        let empty: Arc<dyn Base> = Arc::new(crate::machine::base::MemoryBase::default());
+        *self.lock() = Machine::open(empty)?;
+        *self.shared.view.lock().expect("never held across a panic") = None;
+        *store = None;
+        written.map(drop)
+    }
+
+    fn snapshot(&self) -> io::Result<Option<Snapshot>> {
+        let view = self.shared.view.lock().expect("never held across a panic").clone();
+        let Some(view) = view else { return Ok(None) };
+        let Some(meta) = view.get(TableId::Meta, b"")? else {
+            return Ok(None);
+        };
+        let meta = model::CheckpointMeta::decode(meta).map_err(invalid)?;
+        let meta = SnapshotMeta {
+            last_log_id: Some(log_id(meta.applied_term, meta.applied_node, meta.applied_index)),
+            last_membership: membership(&meta.membership)?,
+        };
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData::View(view) }))
+    }
+
+    fn apply_entry(&self, (entry, responder): EntryResponder<TypeConfig>) -> io::Result<()> {
+        let id = entry.log_id();
+        let at = Applied { term: id.leader_id.term, node_id: id.leader_id.node_id, index: id.index };
+        let mut outcomes = Vec::new();
+        let mut changes = Vec::new();
+        match entry.payload {
+            EntryPayload::Blank => self.lock().apply_membership(at, None),
+            EntryPayload::Membership(membership) => {
+                let stored = StoredMembership::new(Some(id), membership);
+                let bytes = Bytes::from(convert::membership::stored_to_wire(&stored).encode_to_vec());
+                self.lock().apply_membership(at, Some(bytes));
+            }
+            EntryPayload::Normal(batch) => {
+                let batch = batch.take_commands().map_err(invalid)?;
+                let mut machine = self.lock();
+                machine.apply(at, batch, &mut outcomes, &mut changes)?;
+                self.shared.overlay_bytes.store(machine.overlay_weight(), Ordering::Relaxed);
+            }
+        }
+        if !changes.is_empty()
+            && let Some(sink) = self.shared.changes.lock().expect("never held across a panic").as_ref()
+        {
+            // A listener that is gone has ended its term.
+            let _ = sink.send(changes);
+        }
+        if let Some(responder) = responder {
+            responder.send(Outcomes(outcomes));
+        }
+        Ok(())
+    }
+
+    fn install(&self, path: &std::path::Path) -> io::Result<()> {
+        let shared = &self.shared;
+        let mut slot = shared.store.lock().expect("a panic while writing ends the process");
+        let mut machine = self.lock();
+        // The views of the old file go before the file does.
+        let empty: Arc<dyn Base> = Arc::new(crate::machine::base::MemoryBase::default());
+        *machine = Machine::open(empty)?;
+        let Some(store) = slot.take() else {
+            return Err(io::Error::other("the message store is closed"));
+        };
+        let store = store.replace(path, shared.cache_bytes)?;
+        let view = store.view()?;
+        *machine = Machine::open(view.clone())?;
+        shared.checkpoint_index.store(machine.applied().map_or(0, |applied| applied.index), Ordering::Relaxed);
+        shared.overlay_bytes.store(0, Ordering::Relaxed);
+        *shared.view.lock().expect("never held across a panic") = Some(view);
+        *slot = Some(store);
+        Ok(())
+    }
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn log_id(term: u64, node_id: u64, index: u64) -> LogId {
+    convert::log_id::from_wire(&smsc_proto::rpc::raft::LogId { term, node_id, index })
+}
+
+fn membership(bytes: &Bytes) -> io::Result<StoredMembership> {
+    if bytes.is_empty() {
+        return Ok(StoredMembership::default());
+    }
+    let wire = smsc_proto::rpc::raft::StoredMembership::decode(bytes.clone()).map_err(invalid)?;
+    convert::membership::stored_from_wire(wire).map_err(invalid)
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        if let Some(snapshot) = self.snapshot()? {
+            return Ok(snapshot);
+        }
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.checkpoint()).await.map_err(io::Error::other)??;
+        self.snapshot()?
+            .ok_or_else(|| io::Error::other("nothing is applied yet, there is nothing to take a snapshot of"))
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let machine = self.lock();
+        let applied = machine.applied().map(|applied| log_id(applied.term, applied.node_id, applied.index));
+        Ok((applied, membership(machine.membership())?))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + Send,
+    {
+        while let Some(entry) = entries.next().await {
+            self.apply_entry(entry?)?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
+        let SnapshotData::Received(path) = snapshot else {
+            return Ok(());
+        };
+        let this = self.clone();
+        self.shared.installing.store(true, Ordering::Relaxed);
+        let installed = tokio::task::spawn_blocking(move || this.install(&path)).await.map_err(io::Error::other)?;
+        self.shared.installing.store(false, Ordering::Relaxed);
+        installed
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        self.snapshot()
+    }
+}

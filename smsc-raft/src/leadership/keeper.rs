@@ -1,0 +1,121 @@
+//! Keeps the lease: from what Raft says of its quorum to the `Leadership` that the node acts on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::{Instant as _, Raft, ServerState};
+use tokio::sync::watch;
+
+use super::{Leadership, Lease, MonoTime};
+use crate::consensus::machine::StateMachine;
+use crate::consensus::types::TypeConfig;
+
+/// The times of the lease.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeeperConfig {
+    /// How long a quorum's answer lets the leader act, counted from when it was asked. Less than the time for which
+    /// followers refuse to elect another.
+    pub lease: Duration,
+    /// How often the quorum's answers are looked at.
+    pub tick: Duration,
+    /// Whether this node may act as leader at all: a witness may not.
+    pub serves: bool,
+}
+
+/// The task that owns the lease.
+pub(crate) struct Keeper {
+    raft: Raft<TypeConfig, StateMachine>,
+    config: KeeperConfig,
+    published: watch::Sender<Option<Leadership>>,
+    lease: Option<Arc<Lease>>,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        raft: Raft<TypeConfig, StateMachine>,
+        config: KeeperConfig,
+        published: watch::Sender<Option<Leadership>>,
+    ) -> Self {
+        Self { raft, config, published, lease: None }
+    }
+
+    /// Runs until the engine stops.
+    pub(crate) async fn run(mut self) {
+        let mut server = self.raft.server_metrics();
+        let mut tick = tokio::time::interval(self.config.tick);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                changed = server.changed() => if changed.is_err() { break },
+                _ = tick.tick() => {}
+            }
+            if self.step().await.is_err() {
+                break;
+            }
+        }
+        self.resign();
+    }
+
+    async fn step(&mut self) -> Result<(), ()> {
+        let (leads, term, voters) = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            let voters = metrics.membership_config.membership().voter_ids().count();
+            (metrics.state == ServerState::Leader, metrics.vote.leader_id.term, voters)
+        };
+        if self.lease.as_ref().is_some_and(|lease| !leads || lease.term() != term) {
+            self.resign();
+        }
+        if !leads || !self.config.serves {
+            return Ok(());
+        }
+        let (applied_term, acked) = {
+            let metrics = self.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.last_applied.map(|id| id.leader_id.term), metrics.last_quorum_acked)
+        };
+        // Everything acknowledged by leaders before is applied once an entry of the own term is.
+        if applied_term != Some(term) {
+            return Ok(());
+        }
+        let now = MonoTime::now();
+        let asked = match acked {
+            // A quorum of one answers itself.
+            _ if voters == 1 => now,
+            Some(at) => MonoTime::from_nanos(now.as_nanos().saturating_sub(nanos(at.elapsed()))),
+            None => return Ok(()),
+        };
+        let deadline = asked + self.config.lease;
+        match &self.lease {
+            None if deadline > now => {
+                let lease = Lease::new(term);
+                lease.extend(deadline);
+                self.published.send_replace(Some(Leadership::new(lease.clone())));
+                self.lease = Some(lease);
+            }
+            None => {}
+            Some(lease) => {
+                if !lease.extend(deadline) {
+                    self.published.send_replace(None);
+                    // A lease that ran out is over for its whole term: with a quorum back, stand for a new one.
+                    if deadline > now {
+                        self.raft.trigger().elect(true).await.map_err(drop)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn resign(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.end();
+            self.published.send_replace(None);
+        }
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,119 @@
+//! Applying a batch: one arm per command. Total: every command has an outcome, a refusal is one of them.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::{Applied, BATCH_VERSION, Change, Machine};
+use crate::model::{self, command::Op};
+use crate::outcome::Outcome;
+
+impl Machine {
+    /// Applies one entry of the log. Each command's outcome is pushed to `outcomes`; what a deliverer must know goes to
+    /// `changes`.
+    ///
+    /// # Errors
+    /// The base cannot be read, or the entry is of a newer format: the node must stop, its state is what it was before
+    /// the failing command but not the entry's.
+    pub fn apply(
+        &mut self,
+        at: Applied,
+        batch: model::Batch,
+        outcomes: &mut Vec<Outcome>,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<()> {
+        if batch.version > BATCH_VERSION {
+            let text = format!(
+                "log entry {} has format {}, this version knows {BATCH_VERSION}: upgrade this node",
+                at.index, batch.version
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        self.stamp_ms = self.stamp_ms.max(batch.stamp_ms);
+        self.promote_scheduled(changes)?;
+        outcomes.reserve(batch.commands.len());
+        for command in batch.commands {
+            let outcome = match command.op {
+                Some(op) => self.apply_op(op, changes)?,
+                None => {
+                    let text =
+                        format!("log entry {} holds a command unknown to this version: upgrade this node", at.index);
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+                }
+            };
+            outcomes.push(outcome);
+        }
+        self.applied = Some(at);
+        Ok(())
+    }
+
+    /// Applies an entry that carries no commands: a new leader's blank one, or a change of the membership.
+    pub fn apply_membership(&mut self, at: Applied, membership: Option<Bytes>) {
+        self.applied = Some(at);
+        if let Some(membership) = membership {
+            self.membership = membership;
+        }
+    }
+
+    fn apply_op(&mut self, op: Op, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+        match op {
+            Op::Submit(command) => self.submit(command.submission.unwrap_or_default(), changes),
+            Op::AttemptDone(command) => self.attempt_done(&command, changes),
+            Op::Finish(command) => self.finish(command, changes),
+            Op::Replace(command) => self.replace(command, changes),
+            Op::QueueWake(command) => self.queue_wake(&command, changes),
+            Op::Purge(command) => self.purge_finals(command.final_before_ms),
+            Op::SessionOpen(command) => Ok(self.session_open(command, changes)),
+            Op::SessionClose(command) => Ok(self.session_close(command.id, changes)),
+            Op::SessionsForget(command) => Ok(self.sessions_forget(command.before_term, changes)),
+            op => Ok(self.configure(op, changes)),
+        }
+    }
+
+    fn configure(&mut self, op: Op, changes: &mut Vec<Change>) -> Outcome {
+        let found = match op {
+            Op::AccountPut(command) => {
+                let account = command.account.unwrap_or_default();
+                self.accounts.put(account.system_id.clone(), account);
+                true
+            }
+            Op::AccountDelete(command) => self.accounts.remove(&command.system_id),
+            Op::RoutePut(command) => {
+                let route = command.route.unwrap_or_default();
+                self.routes.put((route.account.clone(), route.prefix.clone()), route);
+                true
+            }
+            Op::RouteDelete(command) => self.routes.remove(&(command.account, command.prefix)),
+            Op::HandsetPut(command) => {
+                let range = command.range.unwrap_or_default();
+                self.handsets.put(range.prefix.clone(), range);
+                true
+            }
+            Op::HandsetDelete(command) => self.handsets.remove(&command.prefix),
+            Op::SettingsPut(command) => {
+                self.settings.put(String::new(), command.settings.unwrap_or_default());
+                true
+            }
+            Op::DrillPut(command) => {
+                let id = self.next_drill_id;
+                self.next_drill_id += 1;
+                self.drills.put(id, model::DrillRecord { id, ..command.drill.unwrap_or_default() });
+                return Outcome::DrillStored(id);
+            }
+            Op::Submit(_)
+            | Op::AttemptDone(_)
+            | Op::Finish(_)
+            | Op::Replace(_)
+            | Op::QueueWake(_)
+            | Op::Purge(_)
+            | Op::SessionOpen(_)
+            | Op::SessionClose(_)
+            | Op::SessionsForget(_) => unreachable!("apply_op keeps these to itself"),
+        };
+        if !found {
+            return Outcome::NotFound;
+        }
+        changes.push(Change::Config);
+        Outcome::Done
+    }
+}

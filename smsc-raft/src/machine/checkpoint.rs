@@ -1,0 +1,96 @@
+//! Checkpoints: the overlay's net effect, written below while the machine goes on.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::base::{Base, TableId};
+use super::finals::FrozenFinals;
+use super::keys::{DueKey, QueueKey, WaitingKey};
+use super::table::{Frozen, Value};
+use super::{Applied, Machine, MetaValue};
+use crate::model;
+
+/// The changes since the last checkpoint, to be written in one transaction on top of the base they were made on.
+pub struct Checkpoint {
+    applied: Option<Applied>,
+    base: Arc<dyn Base>,
+    messages: Frozen<u64, Arc<model::Message>>,
+    waiting: Frozen<WaitingKey, ()>,
+    queues: Frozen<QueueKey, model::Queue>,
+    due: Frozen<DueKey, ()>,
+    expiry: Frozen<(u64, u64), ()>,
+    scheduled: Frozen<(u64, u64), ()>,
+    finals: FrozenFinals,
+    small: Vec<(TableId, Bytes, Option<Bytes>)>,
+}
+
+impl Checkpoint {
+    /// The last entry it holds the effect of.
+    pub fn applied(&self) -> Option<Applied> {
+        self.applied
+    }
+
+    /// Calls `write` for every changed row; `None` removes it.
+    ///
+    /// # Errors
+    /// The base cannot be read, or what `write` returned: nothing of the checkpoint may be kept then.
+    pub fn for_each<E: From<io::Error>>(
+        &self,
+        mut write: impl FnMut(TableId, Bytes, Option<Bytes>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.messages.for_each(&mut write)?;
+        self.waiting.for_each(&mut write)?;
+        self.queues.for_each(&mut write)?;
+        self.due.for_each(&mut write)?;
+        self.expiry.for_each(&mut write)?;
+        self.scheduled.for_each(&mut write)?;
+        self.finals.for_each(self.base.as_ref(), &mut write)?;
+        for (table, key, value) in &self.small {
+            write(*table, key.clone(), value.clone())?;
+        }
+        Ok(())
+    }
+}
+
+impl Machine {
+    /// Takes the changes since the last checkpoint. The machine goes on at once; [`Machine::checkpoint_written`] must
+    /// follow before the next one is taken.
+    ///
+    /// # Panics
+    /// When the checkpoint before was never reported as written.
+    pub fn take_checkpoint(&mut self) -> Checkpoint {
+        let mut small = vec![(TableId::Meta, Bytes::new(), Some(MetaValue(self.meta()).encode()))];
+        small.extend(self.sessions.take_changes());
+        small.extend(self.accounts.take_changes());
+        small.extend(self.routes.take_changes());
+        small.extend(self.handsets.take_changes());
+        small.extend(self.settings.take_changes());
+        small.extend(self.drills.take_changes());
+        Checkpoint {
+            applied: self.applied,
+            base: self.base.clone(),
+            messages: self.messages.freeze(),
+            waiting: self.waiting.freeze(),
+            queues: self.queues.freeze(),
+            due: self.due.freeze(),
+            expiry: self.expiry.freeze(),
+            scheduled: self.scheduled.freeze(),
+            finals: self.finals.freeze(),
+            small,
+        }
+    }
+
+    /// The checkpoint is on disk; `base` is a view of it.
+    pub fn checkpoint_written(&mut self, base: Arc<dyn Base>) {
+        self.base = base;
+        self.messages.thaw();
+        self.waiting.thaw();
+        self.queues.thaw();
+        self.due.thaw();
+        self.expiry.thaw();
+        self.scheduled.thaw();
+        self.finals.thaw();
+    }
+}

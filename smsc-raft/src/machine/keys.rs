@@ -1,0 +1,242 @@
+//! Keys and values of the tables, encoded so that bytes sort as the keys do.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message as _;
+
+use super::table::{Key, Value};
+use crate::model::{self, QueueKind};
+
+impl Key for u64 {
+    fn encode(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.to_be_bytes())
+    }
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(u64::from_be_bytes(bytes.try_into().ok()?))
+    }
+}
+
+/// A text key; must not hold a NUL where it is part of a longer key.
+impl Key for String {
+    fn encode(&self) -> Bytes {
+        Bytes::copy_from_slice(self.as_bytes())
+    }
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        String::from_utf8(bytes.to_vec()).ok()
+    }
+}
+
+/// A pair of texts: the first without NUL.
+impl Key for (String, String) {
+    fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.0.len() + self.1.len() + 1);
+        out.put_slice(self.0.as_bytes());
+        out.put_u8(0);
+        out.put_slice(self.1.as_bytes());
+        out.freeze()
+    }
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let at = bytes.iter().position(|byte| *byte == 0)?;
+        let text = |part: &[u8]| String::from_utf8(part.to_vec()).ok();
+        Some((text(&bytes[..at])?, text(&bytes[at + 1..])?))
+    }
+}
+
+/// A time and an id: what happens when, in order.
+impl Key for (u64, u64) {
+    fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(16);
+        out.put_u64(self.0);
+        out.put_u64(self.1);
+        out.freeze()
+    }
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (first, second) = bytes.split_at_checked(8)?;
+        Some((<u64 as Key>::decode(first)?, <u64 as Key>::decode(second)?))
+    }
+}
+
+/// A queue: where it leads and the number or system_id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueKey {
+    /// Number or account, as in [`QueueKind`].
+    pub kind: u8,
+    /// The number's digits or the account's system_id.
+    pub key: Arc<str>,
+}
+
+impl QueueKey {
+    /// The queue of a kind and key.
+    pub fn new(kind: QueueKind, key: &str) -> Self {
+        Self { kind: kind as u8, key: Arc::from(key) }
+    }
+
+    /// The queue that a submission waits in.
+    pub fn of(submission: &model::Submission) -> Self {
+        let key = if submission.queue_key.is_empty() {
+            submission.destination.as_ref().map_or("", |address| address.digits.as_str())
+        } else {
+            submission.queue_key.as_str()
+        };
+        Self::new(submission.queue_kind(), key)
+    }
+
+    /// The kind as the records name it.
+    pub fn queue_kind(&self) -> QueueKind {
+        if self.kind == QueueKind::Esme as u8 { QueueKind::Esme } else { QueueKind::Number }
+    }
+
+    /// Whether it leads to an account of ours.
+    pub fn is_esme(&self) -> bool {
+        self.kind == QueueKind::Esme as u8
+    }
+}
+
+impl Key for QueueKey {
+    fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.key.len() + 1);
+        out.put_u8(self.kind);
+        out.put_slice(self.key.as_bytes());
+        out.freeze()
+    }
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, key) = bytes.split_first()?;
+        Some(Self { kind: *kind, key: Arc::from(std::str::from_utf8(key).ok()?) })
+    }
+}
+
+/// A message's place in its queue: higher priority first, then in the order of acceptance.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WaitingKey {
+    /// The queue.
+    pub queue: QueueKey,
+    /// 255 less the priority_flag, so that higher ones sort first.
+    pub rank: u8,
+    /// The message.
+    pub id: u64,
+}
+
+impl WaitingKey {
+    /// The place of a message.
+    pub fn of(id: u64, submission: &model::Submission) -> Self {
+        let rank = u8::MAX - u8::try_from(submission.priority_flag).unwrap_or(u8::MAX);
+        Self { queue: QueueKey::of(submission), rank, id }
+    }
+}
+
+impl Key for WaitingKey {
+    fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.queue.key.len() + 11);
+        out.put_u8(self.queue.kind);
+        out.put_slice(self.queue.key.as_bytes());
+        out.put_u8(0);
+        out.put_u8(self.rank);
+        out.put_u64(self.id);
+        out.freeze()
+    }
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (queue, tail) = bytes.split_at_checked(bytes.len().checked_sub(10)?)?;
+        let (rank, id) = tail[1..].split_first()?;
+        Some(Self { queue: QueueKey::decode(queue)?, rank: *rank, id: <u64 as Key>::decode(id)? })
+    }
+}
+
+/// A queue towards a number and when its head may be attempted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueKey {
+    /// UTC milliseconds.
+    pub due_at_ms: u64,
+    /// The queue.
+    pub queue: QueueKey,
+}
+
+impl Key for DueKey {
+    fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.queue.key.len() + 9);
+        out.put_u64(self.due_at_ms);
+        out.put_u8(self.queue.kind);
+        out.put_slice(self.queue.key.as_bytes());
+        out.freeze()
+    }
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (due, queue) = bytes.split_at_checked(8)?;
+        Some(Self { due_at_ms: <u64 as Key>::decode(due)?, queue: QueueKey::decode(queue)? })
+    }
+}
+
+macro_rules! record_value {
+    ($($record:ty => $weight:expr),* $(,)?) => {$(
+        impl Value for $record {
+            fn encode(&self) -> Bytes {
+                Bytes::from(self.encode_to_vec())
+            }
+            fn decode(bytes: Bytes) -> Option<Self> {
+                <$record as prost::Message>::decode(bytes).ok()
+            }
+            fn weight(&self) -> usize {
+                let weight: fn(&$record) -> usize = $weight;
+                weight(self)
+            }
+        }
+    )*};
+}
+
+record_value! {
+    model::Queue => |queue| 64 + queue.key.len(),
+    model::SessionRecord => |_| 256,
+    model::Account => |account| 256 + account.short_codes.len() * 32,
+    model::Route => |_| 128,
+    model::HandsetRange => |_| 64,
+    model::Settings => |_| 128,
+    model::DrillRecord => |drill| 64 + drill.report.len(),
+    model::FinalRecord => |_| 256,
+    model::FinalBlock => |block| 256 * block.records.len(),
+}
+
+impl Value for Arc<model::Message> {
+    fn encode(&self) -> Bytes {
+        Bytes::from(self.encode_to_vec())
+    }
+    fn decode(bytes: Bytes) -> Option<Self> {
+        model::Message::decode(bytes).ok().map(Arc::new)
+    }
+    fn weight(&self) -> usize {
+        let Some(submission) = &self.submission else {
+            return 64;
+        };
+        400 + submission.short_message.len() + submission.tlvs.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn round_trip<K: Key + std::fmt::Debug>(key: K) {
+        assert_eq!(K::decode(&key.encode()).as_ref(), Some(&key));
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_sort_as_keys_do(
+            a in ("[0-9a-z]{0,6}", any::<u8>(), any::<u64>(), 0..2u8),
+            b in ("[0-9a-z]{0,6}", any::<u8>(), any::<u64>(), 0..2u8),
+        ) {
+            let key = |(key, rank, id, kind): &(String, u8, u64, u8)| WaitingKey {
+                queue: QueueKey { kind: *kind, key: Arc::from(key.as_str()) }, rank: *rank, id: *id,
+            };
+            let due = |(key, _, id, kind): &(String, u8, u64, u8)| DueKey {
+                due_at_ms: *id, queue: QueueKey { kind: *kind, key: Arc::from(key.as_str()) },
+            };
+            let (wa, wb) = (key(&a), key(&b));
+            prop_assert_eq!(wa.cmp(&wb), wa.encode().cmp(&wb.encode()));
+            prop_assert_eq!(due(&a).cmp(&due(&b)), due(&a).encode().cmp(&due(&b).encode()));
+            round_trip(wa);
+            round_trip(due(&a));
+            round_trip((a.2, b.2));
+            round_trip((a.0.clone(), b.0.clone()));
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The life of a message: stored, attempted, replaced, finished; and the queues that messages wait in.
+
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::keys::{DueKey, QueueKey, WaitingKey};
+use super::{Change, Machine};
+use crate::model::{self, FinalRecord, Message, MessageKind, MessageState, Submission};
+use crate::outcome::Outcome;
+
+/// Blocks of final records that one [`model::Purge`] looks at, so that none holds up the log.
+const PURGE_BLOCKS: usize = 256;
+
+impl Machine {
+    pub(super) fn submit(&mut self, submission: Submission, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+        if submission.replace_if_present
+            && let Some(replaced) = self.find_replaceable(&submission)?
+        {
+            return self.replace_whole(replaced, submission, changes);
+        }
+        Ok(Outcome::Stored(self.store(submission, changes)?))
+    }
+
+    fn store(&mut self, submission: Submission, changes: &mut Vec<Change>) -> io::Result<u64> {
+        let id = self.next_message_id;
+        self.next_message_id += 1;
+        self.waiting_count += 1;
+        let due_at_ms = self.stamp_ms.max(submission.scheduled_at_ms);
+        let message = Arc::new(Message {
+            id,
+            accepted_at_ms: self.stamp_ms,
+            due_at_ms,
+            submission: Some(submission),
+            ..Default::default()
+        });
+        let submission = content(&message);
+        if submission.expires_at_ms > 0 {
+            self.expiry.insert_new((submission.expires_at_ms, id), ());
+        }
+        self.messages.insert_new(id, message.clone());
+        if due_at_ms > self.stamp_ms {
+            self.schedule(due_at_ms, id);
+        } else {
+            self.enqueue(&message)?;
+            changes.push(Change::Queued(message));
+        }
+        Ok(id)
+    }
+
+    fn enqueue(&mut self, message: &Message) -> io::Result<()> {
+        let place = WaitingKey::of(message.id, content(message));
+        let key = place.queue.clone();
+        self.waiting.insert_new(place, ());
+        match self.queues.get(self.base.as_ref(), &key)? {
+            Some(mut queue) => {
+                queue.messages += 1;
+                self.queues.put(key, queue);
+            }
+            None => {
+                let due_at_ms = self.stamp_ms;
+                let queue = model::Queue {
+                    kind: key.queue_kind() as i32,
+                    key: key.key.to_string(),
+                    due_at_ms,
+                    messages: 1,
+                    ..Default::default()
+                };
+                if !key.is_esme() {
+                    self.due.insert_new(DueKey { due_at_ms, queue: key.clone() }, ());
+                }
+                self.queues.insert_new(key, queue);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a message out of its queue; `moves` says that the number was reached, so that the rest may go at once.
+    fn dequeue(&mut self, message: &Message, moves: bool) -> io::Result<QueueKey> {
+        let place = WaitingKey::of(message.id, content(message));
+        let key = place.queue.clone();
+        self.waiting.remove(&place);
+        if let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? {
+            queue.messages = queue.messages.saturating_sub(1);
+            if queue.messages == 0 {
+                self.due.remove(&DueKey { due_at_ms: queue.due_at_ms, queue: key.clone() });
+                self.queues.remove(&key);
+            } else {
+                if moves {
+                    queue.failures = 0;
+                    queue.failing_since_ms = 0;
+                    self.set_due(&key, &mut queue, self.stamp_ms);
+                }
+                self.queues.put(key.clone(), queue);
+            }
+        }
+        Ok(key)
+    }
+
+    fn set_due(&mut self, key: &QueueKey, queue: &mut model::Queue, due_at_ms: u64) {
+        if !key.is_esme() && queue.due_at_ms != due_at_ms {
+            self.due.remove(&DueKey { due_at_ms: queue.due_at_ms, queue: key.clone() });
+            self.due.put(DueKey { due_at_ms, queue: key.clone() }, ());
+        }
+        queue.due_at_ms = due_at_ms;
+    }
+
+    pub(super) fn attempt_done(
+        &mut self,
+        command: &model::AttemptDone,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<Outcome> {
+        let Some(mut message) = self.messages.get(self.base.as_ref(), &command.id)? else {
+            return self.gone(command.id);
+        };
+        let changed = Arc::make_mut(&mut message);
+        changed.attempts += 1;
+        changed.last_attempt_at_ms = command.at_ms;
+        changed.last_error = command.error;
+        changed.due_at_ms = command.due_at_ms;
+        let key = QueueKey::of(content(&message));
+        if !key.is_esme()
+            && let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)?
+        {
+            queue.failures += 1;
+            if queue.failing_since_ms == 0 {
+                queue.failing_since_ms = command.at_ms;
+            }
+            self.set_due(&key, &mut queue, command.due_at_ms);
+            self.queues.put(key, queue);
+        }
+        self.messages.put(command.id, message.clone());
+        changes.push(Change::Retry(message.clone()));
+        Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))))
+    }
+
+    pub(super) fn finish(&mut self, command: model::Finish, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+        let Some(message) = self.messages.get(self.base.as_ref(), &command.id)? else {
+            return self.gone(command.id);
+        };
+        let submission = content(&message);
+        if !command.account.is_empty() && command.account != submission.account {
+            return Ok(Outcome::NotFound);
+        }
+        let state = command.state();
+        if self.is_scheduled(&message) {
+            self.unschedule(message.due_at_ms, message.id)?;
+            changes.push(Change::Finished { id: message.id, queue: QueueKey::of(submission) });
+        } else {
+            let queue = self.dequeue(&message, state == MessageState::Delivered)?;
+            changes.push(Change::Finished { id: message.id, queue });
+        }
+        self.messages.remove(&command.id);
+        if submission.expires_at_ms > 0 {
+            self.expiry.remove(&(submission.expires_at_ms, command.id));
+        }
+        self.waiting_count = self.waiting_count.saturating_sub(1);
+        let receipt_id = match command.receipt {
+            Some(receipt) => self.store(receipt, changes)?,
+            None => 0,
+        };
+        let record = FinalRecord {
+            id: command.id,
+            state: state as i32,
+            final_at_ms: command.at_ms,
+            error: command.error,
+            account: submission.account.clone(),
+            source: submission.source.clone(),
+            destination: submission.destination.clone(),
+            kind: submission.kind,
+            attempts: message.attempts + u32::from(command.attempted),
+            accepted_at_ms: message.accepted_at_ms,
+            receipt_id,
+            receipt_for: submission.receipt_for,
+        };
+        // A receipt that arrived has nothing more to tell: the message it reports on names it.
+        if submission.kind() != MessageKind::Receipt || state != MessageState::Delivered {
+            self.finals.insert(record.clone());
+        }
+        Ok(Outcome::Finished { record: Box::new(record) })
+    }
+
+    fn gone(&self, id: u64) -> io::Result<Outcome> {
+        Ok(match self.finals.get(self.base.as_ref(), id)? {
+            Some(record) => Outcome::AlreadyFinal(Box::new(record)),
+            None => Outcome::NotFound,
+        })
+    }
+
+    pub(super) fn replace(&mut self, command: model::Replace, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+        let Some(message) = self.messages.get(self.base.as_ref(), &command.id)? else {
+            return self.gone(command.id);
+        };
+        let mut submission = content(&message).clone();
+        if submission.account != command.account {
+            return Ok(Outcome::NotFound);
+        }
+        submission.short_message = command.short_message;
+        submission.registered_delivery = command.registered_delivery;
+        if command.scheduled_at_ms > 0 {
+            submission.scheduled_at_ms = command.scheduled_at_ms;
+        }
+        if command.expires_at_ms > 0 {
+            submission.expires_at_ms = command.expires_at_ms;
+        }
+        self.replace_whole(message, submission, changes)
+    }
+
+    /// The waiting message that `submission` replaces (replace_if_present_flag, SMPP v3.4 section 5.2.18): same
+    /// account, service_type, source and destination.
+    fn find_replaceable(&self, submission: &Submission) -> io::Result<Option<Arc<Message>>> {
+        let queue = QueueKey::of(submission);
+        for message in self.queue_messages(&queue, None, 256)? {
+            let waiting = content(&message);
+            if waiting.account == submission.account
+                && waiting.service_type == submission.service_type
+                && waiting.source == submission.source
+                && waiting.destination == submission.destination
+            {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts new content under an id that waits, keeping its attempts and its age.
+    fn replace_whole(
+        &mut self,
+        message: Arc<Message>,
+        submission: Submission,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<Outcome> {
+        let id = message.id;
+        let old = content(&message);
+        if self.is_scheduled(&message) {
+            self.unschedule(message.due_at_ms, id)?;
+        } else {
+            self.dequeue(&message, false)?;
+        }
+        if old.expires_at_ms != submission.expires_at_ms {
+            self.expiry.remove(&(old.expires_at_ms, id));
+            self.expiry.put((submission.expires_at_ms, id), ());
+        }
+        let due_at_ms = self.stamp_ms.max(submission.scheduled_at_ms);
+        let replaced = Arc::new(Message { due_at_ms, submission: Some(submission), ..(*message).clone() });
+        self.messages.put(id, replaced.clone());
+        if due_at_ms > self.stamp_ms {
+            self.schedule(due_at_ms, id);
+            changes.push(Change::Finished { id, queue: QueueKey::of(content(&replaced)) });
+        } else {
+            self.enqueue(&replaced)?;
+            changes.push(Change::Replaced(replaced));
+        }
+        Ok(Outcome::Stored(id))
+    }
+
+    pub(super) fn queue_wake(&mut self, command: &model::QueueWake, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+        let key = QueueKey::new(command.kind(), &command.key);
+        let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? else {
+            return Ok(Outcome::NotFound);
+        };
+        queue.failures = 0;
+        queue.failing_since_ms = 0;
+        self.set_due(&key, &mut queue, self.stamp_ms);
+        self.queues.put(key.clone(), queue);
+        changes.push(Change::Woken(key));
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn purge_finals(&mut self, before_ms: u64) -> io::Result<Outcome> {
+        self.purge_from = self.finals.purge(self.base.as_ref(), self.purge_from, before_ms, PURGE_BLOCKS)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Whether it waits for its scheduled time; those up to the stamp have moved to their queues.
+    fn is_scheduled(&self, message: &Message) -> bool {
+        message.attempts == 0
+            && content(message).scheduled_at_ms == message.due_at_ms
+            && message.due_at_ms > self.stamp_ms
+    }
+
+    fn schedule(&mut self, at_ms: u64, id: u64) {
+        self.scheduled.put((at_ms, id), ());
+        self.next_scheduled_ms = self.next_scheduled_ms.min(at_ms);
+    }
+
+    fn unschedule(&mut self, at_ms: u64, id: u64) -> io::Result<()> {
+        self.scheduled.remove(&(at_ms, id));
+        if at_ms == self.next_scheduled_ms { self.find_next_scheduled() } else { Ok(()) }
+    }
+
+    pub(super) fn find_next_scheduled(&mut self) -> io::Result<()> {
+        let first = self.scheduled.range(self.base.as_ref(), Bound::Unbounded, 1, |_| true)?;
+        self.next_scheduled_ms = first.first().map_or(u64::MAX, |(key, ())| key.0);
+        Ok(())
+    }
+
+    /// Moves the messages whose scheduled time has come into their queues.
+    pub(super) fn promote_scheduled(&mut self, changes: &mut Vec<Change>) -> io::Result<()> {
+        while self.next_scheduled_ms <= self.stamp_ms {
+            let until = self.stamp_ms;
+            let rows = self.scheduled.range(self.base.as_ref(), Bound::Unbounded, 1024, |key| key.0 <= until)?;
+            for (key, ()) in rows {
+                self.scheduled.remove(&key);
+                if let Some(message) = self.messages.get(self.base.as_ref(), &key.1)? {
+                    self.enqueue(&message)?;
+                    changes.push(Change::Queued(message));
+                }
+            }
+            self.find_next_scheduled()?;
+        }
+        Ok(())
+    }
+}
+
+/// The submission inside a stored message.
+pub(super) fn content(message: &Message) -> &Submission {
+    message.submission.as_ref().expect("a message is stored with its submission")
+}

@@ -1,0 +1,215 @@
+//! The replicated state machine: every node applies the same commands and comes to the same state.
+//!
+//! Pure: no clock, no IO but reads of the checkpoint below. Time comes in the batches, stamped by the leader; the
+//! machine keeps the largest stamp seen, so that a failover to a slower clock never turns time back. Equal machines
+//! give equal digests ([`Machine::digest`]), whatever lies in the overlay and what in the base.
+
+mod apply;
+pub mod base;
+mod checkpoint;
+mod finals;
+pub mod keys;
+mod messages;
+mod read;
+mod resident;
+mod sessions;
+pub mod table;
+
+use std::io;
+use std::sync::Arc;
+
+use base::{Base, TableId};
+use bytes::Bytes;
+pub use checkpoint::Checkpoint;
+use finals::Finals;
+use keys::{DueKey, QueueKey, WaitingKey};
+use resident::Resident;
+use table::{Table, Value};
+
+use crate::model;
+
+/// The newest format of [`model::Batch`] that this version applies.
+pub const BATCH_VERSION: u32 = 1;
+/// The newest format of a checkpoint that this version reads.
+pub const CHECKPOINT_VERSION: u32 = 1;
+
+/// What applying told, for the one who delivers. Only the leader listens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Stored and waiting: a submission, an MO message or a receipt.
+    Queued(Arc<model::Message>),
+    /// Came to its end and left its queue.
+    Finished {
+        /// The message.
+        id: u64,
+        /// The queue it waited in.
+        queue: QueueKey,
+    },
+    /// An attempt is recorded; the message waits on.
+    Retry(Arc<model::Message>),
+    /// Its text or times were changed while it waited.
+    Replaced(Arc<model::Message>),
+    /// A queue is due at once.
+    Woken(QueueKey),
+    /// Accounts, routes, handsets or settings changed.
+    Config,
+    /// A bind was registered or removed.
+    Sessions,
+}
+
+/// Where the log stands that the machine has applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Applied {
+    /// Term of the entry's leader.
+    pub term: u64,
+    /// The leader.
+    pub node_id: u64,
+    /// The entry.
+    pub index: u64,
+}
+
+/// See the [module](self).
+pub struct Machine {
+    base: Arc<dyn Base>,
+    applied: Option<Applied>,
+    /// Encoded `StoredMembership`: opaque here, the consensus room's own.
+    membership: Bytes,
+    next_message_id: u64,
+    next_session_id: u64,
+    next_drill_id: u64,
+    stamp_ms: u64,
+    waiting_count: u64,
+    purge_from: u64,
+
+    messages: Table<u64, Arc<model::Message>>,
+    waiting: Table<WaitingKey, ()>,
+    queues: Table<QueueKey, model::Queue>,
+    due: Table<DueKey, ()>,
+    expiry: Table<(u64, u64), ()>,
+    scheduled: Table<(u64, u64), ()>,
+    /// Earliest time in `scheduled`, `u64::MAX` for none.
+    next_scheduled_ms: u64,
+    finals: Finals,
+
+    sessions: Resident<u64, model::SessionRecord>,
+    accounts: Resident<String, model::Account>,
+    routes: Resident<(String, String), model::Route>,
+    handsets: Resident<String, model::HandsetRange>,
+    settings: Resident<String, model::Settings>,
+    drills: Resident<u64, model::DrillRecord>,
+}
+
+impl Machine {
+    /// The machine as a checkpoint holds it; new when the base is empty.
+    ///
+    /// # Errors
+    /// The base cannot be read, holds a corrupt record or one of a newer format.
+    pub fn open(base: Arc<dyn Base>) -> io::Result<Self> {
+        let below = base.as_ref();
+        let meta = match below.get(TableId::Meta, b"")? {
+            Some(bytes) => <model::CheckpointMeta as prost::Message>::decode(bytes).map_err(|error| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("the checkpoint's header cannot be read: {error}"))
+            })?,
+            None => model::CheckpointMeta { version: CHECKPOINT_VERSION, ..Default::default() },
+        };
+        if meta.version > CHECKPOINT_VERSION {
+            let text = format!(
+                "the message store was written by a newer version (format {}, this one knows {CHECKPOINT_VERSION}); \
+                 start that version again",
+                meta.version
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let applied = (meta.applied_index > 0 || meta.applied_term > 0).then_some(Applied {
+            term: meta.applied_term,
+            node_id: meta.applied_node,
+            index: meta.applied_index,
+        });
+        let mut machine = Self {
+            applied,
+            membership: meta.membership,
+            next_message_id: meta.next_message_id.max(1),
+            next_session_id: meta.next_session_id.max(1),
+            next_drill_id: meta.next_drill_id.max(1),
+            stamp_ms: meta.stamp_ms,
+            waiting_count: meta.waiting,
+            purge_from: meta.finals_from,
+            messages: Table::new(TableId::Messages),
+            waiting: Table::new(TableId::Waiting),
+            queues: Table::new(TableId::Queues),
+            due: Table::new(TableId::Due),
+            expiry: Table::new(TableId::Expiry),
+            scheduled: Table::new(TableId::Scheduled),
+            next_scheduled_ms: u64::MAX,
+            finals: Finals::default(),
+            sessions: Resident::load(TableId::Sessions, below)?,
+            accounts: Resident::load(TableId::Accounts, below)?,
+            routes: Resident::load(TableId::Routes, below)?,
+            handsets: Resident::load(TableId::Handsets, below)?,
+            settings: Resident::load(TableId::Settings, below)?,
+            drills: Resident::load(TableId::Drills, below)?,
+            base,
+        };
+        machine.find_next_scheduled()?;
+        Ok(machine)
+    }
+
+    /// Bytes of memory that the overlay takes, roughly; grows until the next checkpoint.
+    pub fn overlay_weight(&self) -> usize {
+        self.messages.weight()
+            + self.waiting.weight()
+            + self.queues.weight()
+            + self.due.weight()
+            + self.expiry.weight()
+            + self.scheduled.weight()
+            + self.finals.weight()
+    }
+
+    fn meta(&self) -> model::CheckpointMeta {
+        let applied = self.applied.unwrap_or_default();
+        model::CheckpointMeta {
+            version: CHECKPOINT_VERSION,
+            applied_index: applied.index,
+            applied_term: applied.term,
+            applied_node: applied.node_id,
+            membership: self.membership.clone(),
+            next_message_id: self.next_message_id,
+            next_session_id: self.next_session_id,
+            next_drill_id: self.next_drill_id,
+            stamp_ms: self.stamp_ms,
+            waiting: self.waiting_count,
+            finals_from: self.purge_from,
+        }
+    }
+
+    /// A checksum over the whole state, in memory or on disk: equal for machines that applied the same entries.
+    /// Reads everything; for tests and for `smscctl`'s comparison of nodes at rest.
+    ///
+    /// # Errors
+    /// The base cannot be read.
+    pub fn digest(&self) -> io::Result<u32> {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&Value::encode(&MetaValue(self.meta())));
+        self.for_each_row(|_, key, value| {
+            crc.update(&key);
+            crc.update(&value);
+        })?;
+        Ok(crc.finalize())
+    }
+}
+
+/// The header as a table value.
+#[derive(Clone)]
+struct MetaValue(model::CheckpointMeta);
+
+impl Value for MetaValue {
+    fn encode(&self) -> Bytes {
+        Bytes::from(prost::Message::encode_to_vec(&self.0))
+    }
+    fn decode(bytes: Bytes) -> Option<Self> {
+        <model::CheckpointMeta as prost::Message>::decode(bytes).ok().map(MetaValue)
+    }
+    fn weight(&self) -> usize {
+        128
+    }
+}
