@@ -1,5 +1,6 @@
 //! The SMS centre's daemon: the shell around the pure machines.
 
+pub mod admin;
 pub mod cert;
 pub mod clock;
 pub mod config;
