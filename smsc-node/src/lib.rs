@@ -10,4 +10,5 @@ pub mod http;
 pub mod listen;
 pub mod metrics;
 pub mod shutdown;
+pub mod smpp;
 pub mod telemetry;
