@@ -42,11 +42,13 @@ impl Default for SessionConfig {
     }
 }
 
-/// What a session dealt with alone.
+/// What a session has seen, and what it dealt with alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SessionCounts {
     /// PDUs received.
     pub received: u64,
+    /// PDUs sent.
+    pub sent: u64,
     /// Requests of the peer that were answered with a refusal, for whatever reason.
     pub refused: u64,
     /// Of these, requests beyond the window.

@@ -105,7 +105,7 @@ impl Session {
         self.peer_version
     }
 
-    /// What the session answered or ignored without telling its owner.
+    /// What went through the session, and what it dealt with without telling its owner.
     pub fn counts(&self) -> SessionCounts {
         self.counts
     }
@@ -461,6 +461,8 @@ impl Session {
         if !self.peer_version.has_tlvs() {
             *pdu.body.tlvs_mut() = Tlvs::new();
         }
-        pdu.encode(&mut self.output)
+        pdu.encode(&mut self.output)?;
+        self.counts.sent += 1;
+        Ok(())
     }
 }
