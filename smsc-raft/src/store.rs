@@ -12,6 +12,7 @@ use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use smsc_proto::rpc::raft::PeerStatus;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::service::Routes;
+use tonic::transport::Channel;
 
 use crate::consensus::election::{self, ElectionConfig, ReleaseNotes};
 use crate::consensus::machine::StateMachine;
@@ -341,6 +342,19 @@ impl Store {
         self.inner.transport.status(id, member, within).await
     }
 
+    /// A connection to a member, to pass on what an operator asked this node.
+    ///
+    /// # Errors
+    /// The member's address is none.
+    pub fn admin_channel(&self, id: u64, member: &Member) -> Result<Channel, network::PeerError> {
+        self.inner.transport.admin_channel(id, member)
+    }
+
+    /// Who may use the admin service on the peers' port.
+    pub fn admin_gate(&self) -> network::Gate {
+        network::Gate::admins(&self.inner.security)
+    }
+
     /// The hashes of release tokens that leaders have made known; the node's [`PeerHandler`] feeds it.
     pub fn release_notes(&self) -> &ReleaseNotes {
         &self.inner.notes
@@ -443,11 +457,8 @@ impl Store {
             tracing::warn!(%error, "the consensus engine ended badly");
         }
         let machine = self.inner.machine.clone();
-        match tokio::task::spawn_blocking(move || machine.checkpoint()).await {
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the last checkpoint failed; the log still holds everything")
-            }
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || machine.close()).await {
+            tracing::error!(%error, "the last checkpoint failed; the log still holds everything");
         }
     }
 

@@ -53,7 +53,7 @@ impl Gate {
         Self { admits: Admits::Nodes, tls: security.credentials().is_some() }
     }
 
-    /// Lets operators through.
+    /// Lets operators through, and the cluster's nodes, which pass on what operators asked them.
     pub fn admins(security: &Security) -> Self {
         Self { admits: Admits::Admins, tls: security.credentials().is_some() }
     }
@@ -66,9 +66,8 @@ impl Gate {
             Status::unauthenticated("the certificate names neither a node (node-ID) nor an operator (admin-NAME)")
         })?;
         match (&holder, self.admits) {
-            (Holder::Node(_), Admits::Nodes) | (Holder::Admin(_), Admits::Admins) => Ok(Caller::Certified(holder)),
-            (_, Admits::Nodes) => Err(Status::permission_denied(format!("{holder} is no node of the cluster"))),
-            (_, Admits::Admins) => Err(Status::permission_denied(format!("{holder} is no operator"))),
+            (Holder::Node(_), Admits::Nodes) | (_, Admits::Admins) => Ok(Caller::Certified(holder)),
+            (Holder::Admin(_), Admits::Nodes) => Err(Status::permission_denied(format!("{holder} is no node of the cluster"))),
         }
     }
 }
@@ -79,5 +78,50 @@ impl Interceptor for Gate {
         let caller = self.admit(certs.as_deref().map(Vec::as_slice))?;
         request.extensions_mut().insert(caller);
         Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tonic::Code;
+
+    use super::*;
+
+    fn cert(names: &[&str]) -> CertificateDer<'static> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        rcgen::generate_simple_self_signed(names).expect("DNS names").cert.der().clone()
+    }
+
+    fn certified(holder: Holder) -> Result<Caller, Code> {
+        Ok(Caller::Certified(holder))
+    }
+
+    #[test]
+    fn each_service_admits_its_own_kind() {
+        let (nodes, admins) = (Gate { admits: Admits::Nodes, tls: true }, Gate { admits: Admits::Admins, tls: true });
+        let kim = || Holder::Admin("kim".to_owned());
+        for (names, to_nodes, to_admins) in [
+            (vec!["node-7"], certified(Holder::Node(7)), Err(Code::PermissionDenied)),
+            (vec!["node-7", "host.example"], certified(Holder::Node(7)), Err(Code::PermissionDenied)),
+            (vec!["admin-kim"], Err(Code::PermissionDenied), certified(kim())),
+            (vec!["host.example"], Err(Code::Unauthenticated), Err(Code::Unauthenticated)),
+            (vec!["node-7", "admin-kim"], Err(Code::Unauthenticated), Err(Code::Unauthenticated)),
+        ] {
+            let certs = [cert(&names)];
+            assert_eq!(nodes.admit(Some(&certs)).map_err(|status| status.code()), to_nodes, "{names:?}");
+            assert_eq!(admins.admit(Some(&certs)).map_err(|status| status.code()), to_admins, "{names:?}");
+        }
+        assert_eq!(nodes.admit(None).expect_err("nobody").code(), Code::Unauthenticated);
+    }
+
+    #[test]
+    fn without_tls_the_host_is_trusted() {
+        let security = Security::plaintext((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback");
+        let mut gate = Gate::nodes(&security);
+        let request = gate.call(Request::new(())).expect("let in");
+        assert!(Caller::of(&request).expect("authenticated").speaks_for(3));
+        assert_eq!(Caller::of(&Request::new(())).expect_err("no gate").code(), Code::Unauthenticated);
     }
 }

@@ -1,13 +1,14 @@
 //! The connections to one peer.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use smsc_proto::rpc::raft::raft_client::RaftClient;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use super::transport::{PeerError, TransportConfig, with_causes};
+use super::transport::{PeerError, TransportConfig, describe, with_causes};
 use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::consensus::tls::Security;
 
@@ -20,12 +21,15 @@ pub(super) enum Lane {
     Replication,
     /// Snapshots.
     Snapshot,
+    /// What operators ask and this node passes on.
+    Admin,
 }
 
 struct Lanes {
     control: Channel,
     replication: Channel,
     snapshot: Channel,
+    admin: Channel,
 }
 
 impl Lanes {
@@ -34,6 +38,7 @@ impl Lanes {
             control: endpoint.connect_lazy(),
             replication: endpoint.connect_lazy(),
             snapshot: endpoint.connect_lazy(),
+            admin: endpoint.connect_lazy(),
         }
     }
 }
@@ -44,7 +49,7 @@ pub(super) struct PeerLink {
     addr: String,
     /// Absent when there can be no connection, and why.
     dial: Result<Dial, String>,
-    /// Counts the resets, for the streams that are to end with one.
+    /// Changes whenever the streams are to end.
     resets: watch::Sender<u64>,
 }
 
@@ -75,18 +80,24 @@ impl PeerLink {
     /// # Errors
     /// The peer's address is none.
     pub(super) fn client(&self, lane: Lane) -> Result<RaftClient<Channel>, PeerError> {
-        let dial = self.dial.as_ref().map_err(|reason| self.error(reason.clone()))?;
-        let channel = {
-            let lanes = dial.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            match lane {
-                Lane::Control => lanes.control.clone(),
-                Lane::Replication => lanes.replication.clone(),
-                Lane::Snapshot => lanes.snapshot.clone(),
-            }
-        };
-        Ok(RaftClient::new(channel)
+        Ok(RaftClient::new(self.channel(lane)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// That lane's connection, for other services than Raft.
+    ///
+    /// # Errors
+    /// The peer's address is none.
+    pub(super) fn channel(&self, lane: Lane) -> Result<Channel, PeerError> {
+        let dial = self.dial.as_ref().map_err(|reason| self.error(reason.clone()))?;
+        let lanes = dial.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match lane {
+            Lane::Control => lanes.control.clone(),
+            Lane::Replication => lanes.replication.clone(),
+            Lane::Snapshot => lanes.snapshot.clone(),
+            Lane::Admin => lanes.admin.clone(),
+        })
     }
 
     /// Gives up the present connections and what runs on them: after a silence their TCP may go on waiting long
@@ -95,10 +106,15 @@ impl PeerLink {
         if let Ok(dial) = &self.dial {
             *dial.lanes.lock().unwrap_or_else(PoisonError::into_inner) = Lanes::new(&dial.endpoint);
         }
+        self.end_streams();
+    }
+
+    /// Ends what runs on the present connections; they close when nobody uses them any more.
+    pub(super) fn end_streams(&self) {
         self.resets.send_modify(|count| *count += 1);
     }
 
-    /// Changes when the connections are given up.
+    /// Changes when the streams are to end.
     pub(super) fn resets(&self) -> watch::Receiver<u64> {
         self.resets.subscribe()
     }
@@ -108,7 +124,7 @@ impl PeerLink {
     }
 
     pub(super) fn failed(&self, status: &Status) -> PeerError {
-        self.error(with_causes(status))
+        self.error(describe(status))
     }
 }
 
@@ -123,7 +139,7 @@ fn endpoint(node_id: u64, addr: &str, security: &Security, config: &TransportCon
     Ok(endpoint
         .connect_timeout(config.connect_timeout)
         .tcp_nodelay(true)
-        .tcp_keepalive(Some(config.keepalive.max(std::time::Duration::from_secs(1))))
+        .tcp_keepalive(Some(config.keepalive.max(Duration::from_secs(1))))
         .http2_keep_alive_interval(config.keepalive)
         .keep_alive_timeout(config.keepalive)
         .keep_alive_while_idle(true)

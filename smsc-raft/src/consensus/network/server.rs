@@ -55,7 +55,7 @@ where
     inbox: I,
     handler: Arc<dyn PeerHandler>,
     /// Held while a snapshot is received: there is one place for it.
-    receiving: Mutex<()>,
+    receiving: Arc<Mutex<()>>,
     shutdown: watch::Receiver<bool>,
 }
 
@@ -71,7 +71,7 @@ where
         handler: Arc<dyn PeerHandler>,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
-        Self { raft, inbox, handler, receiving: Mutex::new(()), shutdown }
+        Self { raft, inbox, handler, receiving: Arc::default(), shutdown }
     }
 }
 
@@ -207,12 +207,12 @@ where
         let mut pieces = request.into_inner();
         let (vote, meta) = snapshot::receive_header(&mut pieces).await?;
         check_voice(&caller, &vote)?;
-        let _one_at_a_time = self.receiving.lock().await;
+        let place = self.receiving.clone().lock_owned().await;
         let sink = self.inbox.open().map_err(|e| {
             tracing::error!(error = %e, "there is no place for the leader's snapshot");
             Status::internal(format!("there is no place for a snapshot: {e}"))
         })?;
-        let snapshot = snapshot::receive_rows(&mut pieces, sink, meta).await?;
+        let (snapshot, _place) = snapshot::receive_rows(&mut pieces, sink, meta, place).await?;
         let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(|e| fatal_status(&e))?;
         Ok(Response::new(wire::snapshot_response(&response)))
     }

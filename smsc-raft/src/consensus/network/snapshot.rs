@@ -177,13 +177,17 @@ pub(super) async fn receive_header(
 ///
 /// # Errors
 /// DATA_LOSS when the snapshot is cut or damaged, INTERNAL when it cannot be stored. Nothing remains of it.
-pub(super) async fn receive_rows<S: SnapshotSink>(
+///
+/// `place` comes back with the rows; should this future be dropped, it is held until the sink is gone, so that the
+/// next snapshot does not meet what this one leaves.
+pub(super) async fn receive_rows<S: SnapshotSink, P: Send + 'static>(
     pieces: &mut Streaming<wire_raft::SnapshotChunk>,
     sink: S,
     meta: SnapshotMeta,
-) -> Result<EngineSnapshot<S::Data>, Status> {
+    place: P,
+) -> Result<(EngineSnapshot<S::Data>, P), Status> {
     let (tx, rx) = mpsc::channel(PIECES_QUEUED);
-    let writer = task::spawn_blocking(move || write(rx, sink));
+    let writer = task::spawn_blocking(move || write(rx, sink).map(|data| (data, place)));
     let mut cut = None;
     loop {
         match pieces.next().await {
@@ -204,7 +208,7 @@ pub(super) async fn receive_rows<S: SnapshotSink>(
     drop(tx);
     let written = writer.await.unwrap_or_else(|panic| Err(Refused::Storage(io::Error::other(panic))));
     match (written, cut) {
-        (Ok(snapshot), _) => Ok(Snapshot { meta, snapshot }),
+        (Ok((snapshot, place)), _) => Ok((Snapshot { meta, snapshot }, place)),
         (Err(Refused::Cut), Some(status)) => Err(status),
         (Err(refused), _) => {
             tracing::error!(%refused, "a snapshot from the leader was not taken");

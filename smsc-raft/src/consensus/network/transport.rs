@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use smsc_proto::rpc::raft::{LeaderNote, PeerStatus, PeerStatusRequest};
 use tokio::time::timeout;
+use tonic::Status;
+use tonic::transport::Channel;
 
 use super::Member;
 use super::client::PeerFactory;
@@ -81,6 +82,14 @@ impl Transport {
         PeerFactory { transport: self.clone(), snapshot: PhantomData }
     }
 
+    /// A connection to a peer for what operators ask. It is made with the first call.
+    ///
+    /// # Errors
+    /// The peer's address is none.
+    pub fn admin_channel(&self, node_id: u64, member: &Member) -> Result<Channel, PeerError> {
+        self.link(node_id, member).channel(Lane::Admin)
+    }
+
     /// Asks a peer how it sees itself.
     ///
     /// # Errors
@@ -121,7 +130,7 @@ impl Transport {
         links.retain(|id, link| {
             let keep = is_member(*id);
             if !keep {
-                link.reset();
+                link.end_streams();
             }
             keep
         });
@@ -143,7 +152,7 @@ impl Transport {
             if link.addr() == member.addr {
                 return link.clone();
             }
-            link.reset();
+            link.end_streams();
         }
         let link = Arc::new(PeerLink::new(node_id, &member.addr, &self.inner.security, &self.inner.config));
         links.insert(node_id, link.clone());
@@ -151,17 +160,31 @@ impl Transport {
     }
 }
 
-/// An error with all its causes: the transport's own text alone says only "transport error".
+/// What a failed call says, with all its causes: the status alone says only "transport error".
+pub(super) fn describe(status: &Status) -> String {
+    let mut text = match status.message() {
+        "" => status.code().description().to_owned(),
+        message => message.to_owned(),
+    };
+    append_causes(&mut text, status.source());
+    text
+}
+
+/// An error with all its causes.
 pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
+    append_causes(&mut text, error.source());
+    text
+}
+
+fn append_causes(text: &mut String, mut cause: Option<&(dyn Error + 'static)>) {
     while let Some(error) = cause {
         let part = error.to_string();
+        // Wrappers repeat what they wrap.
         if !text.contains(&part) {
-            // Writing to a String cannot fail.
-            let _ = write!(text, ": {part}");
+            text.push_str(": ");
+            text.push_str(&part);
         }
         cause = error.source();
     }
-    text
 }

@@ -17,7 +17,7 @@ use tonic::Streaming;
 
 use super::Member;
 use super::link::{Lane, PeerLink};
-use super::transport::{Transport, TransportConfig, with_causes};
+use super::transport::{Transport, TransportConfig, describe};
 
 /// The pause before a lost peer is tried again; doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(20);
@@ -55,7 +55,8 @@ pub enum Link {
 /// How a peer was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// The connection was closed: its process has ended, or is ending. Holds what the transport said.
+    /// The connection was closed: its process has ended or is ending, or something on the way cut it. A strong hint
+    /// and no proof. Holds what the transport said.
     Closed(String),
     /// It left this many pings in a row unanswered; it may be alive behind a broken network.
     Silent(u32),
@@ -183,7 +184,7 @@ impl Watcher {
         match timeout(self.config.connect_timeout, connecting).await {
             Ok(Ok((answers, Some(_)))) => Ok((tx, answers)),
             Ok(Ok((_, None))) => Err("it is shutting down".to_owned()),
-            Ok(Err(status)) => Err(with_causes(&status)),
+            Ok(Err(status)) => Err(describe(&status)),
             Err(_) => Err(format!("no answer within {:?}", self.config.connect_timeout)),
         }
     }
@@ -202,7 +203,7 @@ impl Watcher {
                 answer = answers.message() => match answer {
                     Ok(Some(_)) => missed = 0,
                     Ok(None) => return Loss::Closed("it is shutting down".to_owned()),
-                    Err(status) => return Loss::Closed(with_causes(&status)),
+                    Err(status) => return Loss::Closed(describe(&status)),
                 },
                 _ = ticks.tick() => {
                     if missed >= self.config.pings_missed_max.max(1) {

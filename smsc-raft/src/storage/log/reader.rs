@@ -175,7 +175,7 @@ fn following(entries: &[Entry], to: u64) -> Option<u64> {
 }
 
 /// The entries of the spans, and whether these are all.
-fn read_spans(spans: &[Span], bytes_max: usize) -> Result<(Vec<Entry>, bool), LogError> {
+pub(super) fn read_spans(spans: &[Span], bytes_max: usize) -> Result<(Vec<Entry>, bool), LogError> {
     let mut entries = Vec::new();
     let mut left = bytes_max;
     for span in spans {

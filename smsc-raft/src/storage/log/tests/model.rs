@@ -1,10 +1,9 @@
 //! The log as a plain list, the requests made to it, and what may be left of them after a crash.
 
-use bytes::Bytes;
 use openraft::EntryPayload;
-use openraft::type_config::TypeConfigExt as _;
 use openraft::alias::OneshotReceiverOf;
 use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
+use openraft::type_config::TypeConfigExt as _;
 
 use super::super::LogStore;
 use super::sim::Rng;
@@ -34,9 +33,11 @@ pub(super) fn log_id(term: u64, index: u64) -> LogId {
     convert::log_id::from_wire(&smsc_proto::rpc::raft::LogId { term, node_id: 1, index })
 }
 
+/// An entry whose bytes no other entry has: a torn record must not be completed by chance by what is written over it.
 pub(super) fn entry(term: u64, index: u64, bytes: usize) -> Entry {
-    let byte = u8::try_from((term * 31 + index) % 251).expect("small");
-    let batch = Batch::from_encoded(Bytes::from(vec![byte; bytes]));
+    let mut rng = Rng(term << 48 ^ index << 24 ^ bytes as u64);
+    let words = std::iter::repeat_with(|| rng.next().to_le_bytes()).flatten();
+    let batch = Batch::from_encoded(words.take(bytes).collect::<Vec<u8>>().into());
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch) }
 }
 
@@ -124,12 +125,17 @@ impl Model {
     }
 
     /// Reads everything back.
-    pub(super) async fn of(store: &mut LogStore) -> Self {
-        let state = store.get_log_state().await.expect("a log in order");
+    pub(super) async fn read(store: &mut LogStore) -> std::io::Result<Self> {
+        let state = store.get_log_state().await?;
         let mut reader = store.get_log_reader().await;
-        let vote = reader.read_vote().await.expect("a log in order");
-        let entries = reader.try_get_log_entries(..).await.expect("a log in order");
-        Self { vote, purged: state.last_purged_log_id, last: state.last_log_id, entries }
+        let vote = reader.read_vote().await?;
+        let entries = reader.try_get_log_entries(..).await?;
+        Ok(Self { vote, purged: state.last_purged_log_id, last: state.last_log_id, entries })
+    }
+
+    /// Reads everything back from a log that is in order.
+    pub(super) async fn of(store: &mut LogStore) -> Self {
+        Self::read(store).await.expect("a log in order")
     }
 }
 
@@ -155,6 +161,14 @@ pub(super) async fn send(store: &mut LogStore, op: &Op) -> std::io::Result<Sent>
         Op::Purge(upto) => store.purge(*upto).await?,
     }
     Ok(Sent::Done)
+}
+
+/// Sends a request and waits until it is on disk, if it tells.
+pub(super) async fn done(store: &mut LogStore, op: &Op) -> std::io::Result<()> {
+    match send(store, op).await? {
+        Sent::Waiting(answer) => answer.await.expect("an answer"),
+        Sent::Done => Ok(()),
+    }
 }
 
 /// Whether an answer to this request means that it is on disk.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::super::disk::{Disk, DiskFile, Lock};
 
@@ -56,7 +57,11 @@ pub(super) enum Survives {
 
 /// See the module. Clones are the same disk.
 #[derive(Clone)]
-pub(super) struct SimDisk(Arc<Mutex<State>>);
+pub(super) struct SimDisk {
+    state: Arc<Mutex<State>>,
+    /// While this is set, writes and syncs wait for one of the permits.
+    held: Arc<Mutex<Option<u32>>>,
+}
 
 struct State {
     files: HashMap<u64, Content>,
@@ -93,9 +98,25 @@ impl Content {
     }
 }
 
+/// Keeps writes and syncs from beginning, as long as it lives.
+pub(super) struct Held(Arc<Mutex<Option<u32>>>);
+
+impl Held {
+    /// Lets so many through.
+    pub(super) fn allow(&self, calls: u32) {
+        *self.0.lock().expect("no panic") = Some(calls);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        *self.0.lock().expect("no panic") = None;
+    }
+}
+
 impl SimDisk {
     pub(super) fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(State {
             files: HashMap::new(),
             names: BTreeMap::new(),
             names_synced: BTreeMap::new(),
@@ -107,11 +128,33 @@ impl SimDisk {
             dead: false,
             capacity: u64::MAX,
             rng: Rng(seed),
-        })))
+        }));
+        Self { state, held: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no panic")
+        self.state.lock().expect("no panic")
+    }
+
+    /// Lets no write or sync begin but those that the guard allows.
+    pub(super) fn hold(&self) -> Held {
+        let held = Held(self.held.clone());
+        held.allow(0);
+        held
+    }
+
+    fn wait_for_permit(&self) {
+        loop {
+            match &mut *self.held.lock().expect("no panic") {
+                None => return,
+                Some(0) => {}
+                Some(permits) => {
+                    *permits -= 1;
+                    return;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Calls made so far.
@@ -339,6 +382,7 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.wait_for_permit();
         let mut state = self.disk.state();
         let called = state.call();
         let all = buf.len() as u64;
@@ -369,6 +413,7 @@ impl DiskFile for SimFile {
 
     /// A sync that fails writes some sectors and forgets the others, as kernels do: another one finds nothing to do.
     fn sync(&self) -> io::Result<()> {
+        self.disk.wait_for_permit();
         let mut state = self.disk.state();
         let called = state.call();
         let State { files, rng, dead, .. } = &mut *state;
