@@ -1,0 +1,3 @@
+//! The SMS centre's daemon: the shell around the pure machines.
+
+pub mod probe;
