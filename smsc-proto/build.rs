@@ -7,6 +7,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let files = ["../proto/raft.proto", "../proto/store.proto", "../proto/admin.proto"];
     let descriptors = protox::compile(files, ["../proto"])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,3 +1,14 @@
 //! The SMS centre's daemon: the shell around the pure machines.
 
+pub mod cert;
+pub mod clock;
+pub mod config;
+pub mod data_dir;
+pub mod exit;
+pub mod ha;
+pub mod http;
+pub mod listen;
+pub mod metrics;
 pub mod probe;
+pub mod shutdown;
+pub mod telemetry;

@@ -26,5 +26,7 @@ pub mod types;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod arbitrary;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 #[cfg(feature = "grpc")]
 pub mod rpc;

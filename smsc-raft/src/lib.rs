@@ -10,6 +10,7 @@ pub mod leadership;
 pub mod machine;
 pub mod outcome;
 pub mod storage;
+pub mod store;
 
 /// Records and commands as they are persisted, generated from `proto/store.proto`.
 pub use smsc_proto::rpc::store as model;

@@ -36,7 +36,8 @@ struct Shared {
     machine: Mutex<Machine>,
     /// Held while a checkpoint is written or a snapshot installed; taken before `machine`.
     store: Mutex<Option<CheckpointStore>>,
-    view: Mutex<Arc<StoreView>>,
+    /// The checkpoint on disk, as snapshots send it; `None` once closed.
+    view: Mutex<Option<Arc<StoreView>>>,
     changes: Mutex<Option<UnboundedSender<Vec<Change>>>>,
     dir: PathBuf,
     cache_bytes: usize,
@@ -60,7 +61,7 @@ impl StateMachine {
             checkpoint_index: AtomicU64::new(machine.applied().map_or(0, |applied| applied.index)),
             machine: Mutex::new(machine),
             store: Mutex::new(Some(store)),
-            view: Mutex::new(view),
+            view: Mutex::new(Some(view)),
             changes: Mutex::new(None),
             dir,
             cache_bytes,
@@ -115,7 +116,9 @@ impl StateMachine {
     pub fn checkpoint(&self) -> io::Result<bool> {
         let shared = &self.shared;
         let store = shared.store.lock().expect("a panic while writing ends the process");
-        let Some(store) = store.as_ref() else { return Ok(false) };
+        let Some(store) = store.as_ref() else {
+            return Ok(false);
+        };
         let started = Instant::now();
         let checkpoint = {
             let mut machine = self.lock();
@@ -130,7 +133,7 @@ impl StateMachine {
         let applied = checkpoint.applied();
         drop(checkpoint);
         self.lock().checkpoint_written(view.clone());
-        *shared.view.lock().expect("never held across a panic") = view;
+        *shared.view.lock().expect("never held across a panic") = Some(view);
         shared.frozen_bytes.store(0, Ordering::Relaxed);
         shared.checkpoint_index.store(applied.map_or(0, |applied| applied.index), Ordering::Relaxed);
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -138,9 +141,26 @@ impl StateMachine {
         Ok(true)
     }
 
+    /// Writes the last checkpoint and lets go of the file. Whoever reads after this finds an empty machine.
+    ///
+    /// # Errors
+    /// The last checkpoint could not be written; the log still holds everything.
+    pub fn close(&self) -> io::Result<()> {
+        let written = self.checkpoint();
+        let mut store = self.shared.store.lock().expect("a panic while writing ends the process");
+        let empty: Arc<dyn Base> = Arc::new(crate::machine::base::MemoryBase::default());
+        *self.lock() = Machine::open(empty)?;
+        *self.shared.view.lock().expect("never held across a panic") = None;
+        *store = None;
+        written.map(drop)
+    }
+
     fn snapshot(&self) -> io::Result<Option<Snapshot>> {
         let view = self.shared.view.lock().expect("never held across a panic").clone();
-        let Some(meta) = view.get(TableId::Meta, b"")? else { return Ok(None) };
+        let Some(view) = view else { return Ok(None) };
+        let Some(meta) = view.get(TableId::Meta, b"")? else {
+            return Ok(None);
+        };
         let meta = model::CheckpointMeta::decode(meta).map_err(invalid)?;
         let meta = SnapshotMeta {
             last_log_id: Some(log_id(meta.applied_term, meta.applied_node, meta.applied_index)),
@@ -187,13 +207,15 @@ impl StateMachine {
         // The views of the old file go before the file does.
         let empty: Arc<dyn Base> = Arc::new(crate::machine::base::MemoryBase::default());
         *machine = Machine::open(empty)?;
-        let Some(store) = slot.take() else { return Err(io::Error::other("the message store is closed")) };
+        let Some(store) = slot.take() else {
+            return Err(io::Error::other("the message store is closed"));
+        };
         let store = store.replace(path, shared.cache_bytes)?;
         let view = store.view()?;
         *machine = Machine::open(view.clone())?;
         shared.checkpoint_index.store(machine.applied().map_or(0, |applied| applied.index), Ordering::Relaxed);
         shared.overlay_bytes.store(0, Ordering::Relaxed);
-        *shared.view.lock().expect("never held across a panic") = view;
+        *shared.view.lock().expect("never held across a panic") = Some(view);
         *slot = Some(store);
         Ok(())
     }
@@ -224,7 +246,8 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
         }
         let this = self.clone();
         tokio::task::spawn_blocking(move || this.checkpoint()).await.map_err(io::Error::other)??;
-        self.snapshot()?.ok_or_else(|| io::Error::other("nothing is applied yet, there is nothing to take a snapshot of"))
+        self.snapshot()?
+            .ok_or_else(|| io::Error::other("nothing is applied yet, there is nothing to take a snapshot of"))
     }
 }
 
@@ -253,7 +276,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, _meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
-        let SnapshotData::Received(path) = snapshot else { return Ok(()) };
+        let SnapshotData::Received(path) = snapshot else {
+            return Ok(());
+        };
         let this = self.clone();
         self.shared.installing.store(true, Ordering::Relaxed);
         let installed = tokio::task::spawn_blocking(move || this.install(&path)).await.map_err(io::Error::other)?;

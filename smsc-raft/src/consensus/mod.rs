@@ -1,6 +1,9 @@
-//! Raft: the engine's type configuration, the transport between nodes, leadership.
+//! Raft: the engine's type configuration, its state machine and transport, proposals and elections.
 
+pub mod election;
 pub mod machine;
+pub mod network;
 pub mod proposer;
 pub mod responder;
+pub mod tls;
 pub mod types;

@@ -108,7 +108,8 @@ impl Proposer {
 
     /// Whether new submissions would be refused.
     pub fn overloaded(&self) -> bool {
-        self.shared.queued.load(Ordering::Relaxed) > QUEUED_MAX || self.shared.machine.overlay_bytes() > self.shared.overlay_max
+        self.shared.queued.load(Ordering::Relaxed) > QUEUED_MAX
+            || self.shared.machine.overlay_bytes() > self.shared.overlay_max
     }
 
     /// Commands that wait for their entry.
@@ -121,7 +122,9 @@ impl Proposer {
         loop {
             self.shared.wake.notified().await;
             while self.shared.in_flight.load(Ordering::Acquire) < IN_FLIGHT_MAX {
-                let Some((commands, groups)) = self.gather() else { break };
+                let Some((commands, groups)) = self.gather() else {
+                    break;
+                };
                 let batch = Batch::propose(model::Batch {
                     version: BATCH_VERSION,
                     stamp_ms: (self.shared.clock_ms)(),

@@ -49,21 +49,13 @@ impl std::ops::Add<Duration> for MonoTime {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
 impl fmt::Debug for MonoTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{:09}s",
-            self.0 / 1_000_000_000,
-            self.0 % 1_000_000_000
-        )
+        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
     }
 }
 
@@ -200,10 +192,7 @@ impl Lease {
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
-            .field("term", &self.term)
-            .field("deadline", &self.deadline())
-            .finish_non_exhaustive()
+        f.debug_struct("Lease").field("term", &self.term).field("deadline", &self.deadline()).finish_non_exhaustive()
     }
 }
 
@@ -222,10 +211,7 @@ impl Leadership {
     /// For the consensus layer: the leadership that `lease` backs.
     #[must_use]
     pub fn new(lease: Arc<Lease>) -> Self {
-        Self {
-            term: lease.term(),
-            lease,
-        }
+        Self { term: lease.term(), lease }
     }
 
     /// Whether the lease covers `now`.
@@ -301,20 +287,12 @@ mod tests {
         let (told, watched) = (Arc::clone(&seen), Arc::downgrade(&lease));
         lease.observe(move |event| {
             let visible = watched.upgrade().and_then(|lease| lease.deadline());
-            told.lock()
-                .expect("no test thread panics with it")
-                .push((event, visible));
+            told.lock().expect("no test thread panics with it").push((event, visible));
         });
         let deadline = MonoTime::now() + SECOND;
         lease.extend(deadline);
         lease.end();
         let seen = seen.lock().expect("no test thread panics with it");
-        assert_eq!(
-            *seen,
-            vec![
-                (LeaseEvent::Extending(deadline), None),
-                (LeaseEvent::Ended, None)
-            ]
-        );
+        assert_eq!(*seen, vec![(LeaseEvent::Extending(deadline), None), (LeaseEvent::Ended, None)]);
     }
 }

@@ -49,8 +49,5 @@ impl fmt::Debug for ReleaseToken {
 /// SHA-256 of a release token.
 #[must_use]
 pub fn release_token_hash(token: &[u8; 32]) -> [u8; 32] {
-    digest::digest(&digest::SHA256, token)
-        .as_ref()
-        .try_into()
-        .expect("SHA-256 has 32 bytes")
+    digest::digest(&digest::SHA256, token).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

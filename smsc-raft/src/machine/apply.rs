@@ -36,7 +36,8 @@ impl Machine {
             let outcome = match command.op {
                 Some(op) => self.apply_op(op, changes)?,
                 None => {
-                    let text = format!("log entry {} holds a command unknown to this version: upgrade this node", at.index);
+                    let text =
+                        format!("log entry {} holds a command unknown to this version: upgrade this node", at.index);
                     return Err(io::Error::new(io::ErrorKind::Unsupported, text));
                 }
             };

@@ -125,7 +125,9 @@ impl Base for MemoryBase {
     }
 
     fn range(&self, table: TableId, from: Bound<&[u8]>, limit: usize) -> io::Result<Vec<Row>> {
-        let Some(rows) = self.tables.get(&table) else { return Ok(Vec::new()) };
+        let Some(rows) = self.tables.get(&table) else {
+            return Ok(Vec::new());
+        };
         let rows = rows.range::<[u8], _>((from, Bound::Unbounded)).take(limit);
         Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
     }

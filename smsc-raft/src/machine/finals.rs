@@ -103,7 +103,9 @@ impl Finals {
     pub fn purge(&mut self, base: &dyn Base, from: u64, before_ms: u64, blocks: usize) -> io::Result<u64> {
         let mut next = from;
         for _ in 0..blocks {
-            let Some(block) = self.first_block(base, next)? else { return Ok(0) };
+            let Some(block) = self.first_block(base, next)? else {
+                return Ok(0);
+            };
             let records = self.block(base, block)?;
             // Nothing accepted later than this can be old enough: ids follow the order of acceptance.
             if records.values().all(|record| record.accepted_at_ms >= before_ms) && !records.is_empty() {

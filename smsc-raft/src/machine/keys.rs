@@ -202,7 +202,9 @@ impl Value for Arc<model::Message> {
         model::Message::decode(bytes).ok().map(Arc::new)
     }
     fn weight(&self) -> usize {
-        let Some(submission) = &self.submission else { return 64 };
+        let Some(submission) = &self.submission else {
+            return 64;
+        };
         400 + submission.short_message.len() + submission.tlvs.len()
     }
 }

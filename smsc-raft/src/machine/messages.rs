@@ -105,7 +105,11 @@ impl Machine {
         queue.due_at_ms = due_at_ms;
     }
 
-    pub(super) fn attempt_done(&mut self, command: &model::AttemptDone, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+    pub(super) fn attempt_done(
+        &mut self,
+        command: &model::AttemptDone,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<Outcome> {
         let Some(mut message) = self.messages.get(self.base.as_ref(), &command.id)? else {
             return self.gone(command.id);
         };
@@ -252,7 +256,9 @@ impl Machine {
 
     pub(super) fn queue_wake(&mut self, command: &model::QueueWake, changes: &mut Vec<Change>) -> io::Result<Outcome> {
         let key = QueueKey::new(command.kind(), &command.key);
-        let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? else { return Ok(Outcome::NotFound) };
+        let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? else {
+            return Ok(Outcome::NotFound);
+        };
         queue.failures = 0;
         queue.failing_since_ms = 0;
         self.set_due(&key, &mut queue, self.stamp_ms);
@@ -268,7 +274,9 @@ impl Machine {
 
     /// Whether it waits for its scheduled time; those up to the stamp have moved to their queues.
     fn is_scheduled(&self, message: &Message) -> bool {
-        message.attempts == 0 && content(message).scheduled_at_ms == message.due_at_ms && message.due_at_ms > self.stamp_ms
+        message.attempts == 0
+            && content(message).scheduled_at_ms == message.due_at_ms
+            && message.due_at_ms > self.stamp_ms
     }
 
     fn schedule(&mut self, at_ms: u64, id: u64) {

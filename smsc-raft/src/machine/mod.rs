@@ -107,8 +107,9 @@ impl Machine {
     pub fn open(base: Arc<dyn Base>) -> io::Result<Self> {
         let below = base.as_ref();
         let meta = match below.get(TableId::Meta, b"")? {
-            Some(bytes) => <model::CheckpointMeta as prost::Message>::decode(bytes)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("the checkpoint's header cannot be read: {error}")))?,
+            Some(bytes) => <model::CheckpointMeta as prost::Message>::decode(bytes).map_err(|error| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("the checkpoint's header cannot be read: {error}"))
+            })?,
             None => model::CheckpointMeta { version: CHECKPOINT_VERSION, ..Default::default() },
         };
         if meta.version > CHECKPOINT_VERSION {

@@ -79,7 +79,12 @@ impl Machine {
     ///
     /// # Errors
     /// As for [`Machine::message`].
-    pub fn due_queues(&self, after: Option<&DueKey>, until_ms: u64, limit: usize) -> io::Result<Vec<(DueKey, model::Queue)>> {
+    pub fn due_queues(
+        &self,
+        after: Option<&DueKey>,
+        until_ms: u64,
+        limit: usize,
+    ) -> io::Result<Vec<(DueKey, model::Queue)>> {
         let from = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
         let rows = self.due.range(self.base.as_ref(), from, limit, |key| key.due_at_ms <= until_ms)?;
         let mut found = Vec::with_capacity(rows.len());
@@ -112,7 +117,12 @@ impl Machine {
     ///
     /// # Errors
     /// As for [`Machine::message`].
-    pub fn queue_messages(&self, key: &QueueKey, after: Option<(u32, u64)>, limit: usize) -> io::Result<Vec<Arc<Message>>> {
+    pub fn queue_messages(
+        &self,
+        key: &QueueKey,
+        after: Option<(u32, u64)>,
+        limit: usize,
+    ) -> io::Result<Vec<Arc<Message>>> {
         let from = match after {
             Some((priority, id)) => {
                 let rank = u8::MAX - u8::try_from(priority).unwrap_or(u8::MAX);
@@ -225,7 +235,9 @@ impl Machine {
         let mut from = Bound::Unbounded;
         loop {
             let rows = table.range(self.base.as_ref(), from, PAGE, |_| true)?;
-            let Some((last, _)) = rows.last() else { return Ok(()) };
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
             from = Bound::Excluded(last.clone());
             for (key, value) in &rows {
                 visit(id, key.encode(), value.encode());
@@ -234,7 +246,11 @@ impl Machine {
     }
 }
 
-fn visit_resident<K: Key, V: Value>(id: TableId, table: &Resident<K, V>, visit: &mut impl FnMut(TableId, Bytes, Bytes)) {
+fn visit_resident<K: Key, V: Value>(
+    id: TableId,
+    table: &Resident<K, V>,
+    visit: &mut impl FnMut(TableId, Bytes, Bytes),
+) {
     for (key, value) in table.iter() {
         visit(id, key.encode(), value.encode());
     }

@@ -29,7 +29,8 @@ impl<K: Key, V: Value> Resident<K, V> {
             let Some((last, _)) = page.last() else { break };
             from = Bound::Excluded(last.clone());
             for (key, value) in page {
-                let corrupt = || io::Error::new(io::ErrorKind::InvalidData, format!("corrupt row in table {}", id.name()));
+                let corrupt =
+                    || io::Error::new(io::ErrorKind::InvalidData, format!("corrupt row in table {}", id.name()));
                 rows.insert(K::decode(&key).ok_or_else(corrupt)?, V::decode(value).ok_or_else(corrupt)?);
             }
         }

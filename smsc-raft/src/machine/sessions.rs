@@ -7,7 +7,9 @@ use crate::outcome::Outcome;
 
 impl Machine {
     pub(super) fn session_open(&mut self, command: model::SessionOpen, changes: &mut Vec<Change>) -> Outcome {
-        let Some(record) = command.session else { return Outcome::NotFound };
+        let Some(record) = command.session else {
+            return Outcome::NotFound;
+        };
         let same_account = |session: &&model::SessionRecord| session.system_id == record.system_id;
         let bound = self.sessions.iter().map(|row| row.1).filter(same_account);
         let live = bound.clone().filter(|session| session.term == record.term).count();

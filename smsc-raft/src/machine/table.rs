@@ -334,7 +334,13 @@ mod tests {
         table.insert_new(7, 1);
         table.remove(&7);
         let mut written = 0;
-        table.freeze().for_each(|_, _, _| { written += 1; Ok::<_, ()>(()) }).unwrap();
+        table
+            .freeze()
+            .for_each(|_, _, _| {
+                written += 1;
+                Ok::<_, ()>(())
+            })
+            .unwrap();
         assert_eq!(written, 0);
     }
 }

@@ -35,7 +35,8 @@ impl CheckpointStore {
     /// # Errors
     /// The file cannot be read or written, belongs to a process that runs, or is no message store.
     pub fn open(path: &Path, cache_bytes: usize) -> io::Result<Self> {
-        let db = Database::builder().set_cache_size(cache_bytes).create(path).map_err(|error| at(path, error.into()))?;
+        let db =
+            Database::builder().set_cache_size(cache_bytes).create(path).map_err(|error| at(path, error.into()))?;
         let store = Self { db, path: path.to_owned() };
         let made = store.db.begin_write().map_err(|error| at(path, error.into())).and_then(|txn| {
             for table in TableId::ALL {
@@ -142,13 +143,16 @@ impl Base for StoreView {
 fn at(path: &Path, error: redb::Error) -> io::Error {
     let path = path.display();
     match error {
-        redb::Error::DatabaseAlreadyOpen => {
-            io::Error::new(io::ErrorKind::ResourceBusy, format!("{path} is in use by another process: end that one first"))
-        }
+        redb::Error::DatabaseAlreadyOpen => io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("{path} is in use by another process: end that one first"),
+        ),
         redb::Error::Io(error) => io::Error::new(error.kind(), format!("{path}: {error}")),
         redb::Error::Corrupted(what) => io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("{path} is corrupt ({what}): leave the cluster with this node, empty its data directory and join again"),
+            format!(
+                "{path} is corrupt ({what}): leave the cluster with this node, empty its data directory and join again"
+            ),
         ),
         error => io::Error::other(format!("{path}: {error}")),
     }
@@ -164,7 +168,9 @@ mod tests {
         let store = CheckpointStore::open(&dir.path().join(STORE_FILE), 1 << 20).unwrap();
         let put = |value: &'static [u8]| {
             store
-                .transaction(|write| write(TableId::Accounts, Bytes::from_static(b"k"), Some(Bytes::from_static(value))))
+                .transaction(|write| {
+                    write(TableId::Accounts, Bytes::from_static(b"k"), Some(Bytes::from_static(value)))
+                })
                 .unwrap();
         };
         put(b"one");

@@ -1,4 +1,5 @@
 //! What lies on this node's disk: the Raft log and vote, and the checkpoints of the machine.
 
 pub mod checkpoints;
+pub mod log;
 pub mod snapshot;

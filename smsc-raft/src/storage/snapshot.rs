@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::checkpoints::{CheckpointStore, INCOMING_FILE, StoreView};
+use crate::consensus::network::{SnapshotInbox, SnapshotRow, SnapshotSink, SnapshotSource};
 use crate::machine::base::{Base, Row, TableId};
 
 /// Rows read at once.
@@ -23,51 +24,67 @@ pub enum SnapshotData {
     Received(PathBuf),
 }
 
-impl SnapshotData {
-    /// The pages of rows to send, table by table in key order.
-    ///
-    /// # Errors
-    /// A received snapshot is not sent on; otherwise each page may fail with what the disk said.
-    pub fn pages(&self) -> io::Result<Pages> {
-        match self {
-            SnapshotData::View(view) => Ok(Pages { view: view.clone(), table: 0, from: Bound::Unbounded }),
+impl SnapshotSource for SnapshotData {
+    fn rows(self) -> impl Iterator<Item = io::Result<SnapshotRow>> {
+        let (view, refused) = match self {
+            SnapshotData::View(view) => (Some(view), None),
             SnapshotData::Received(path) => {
-                Err(io::Error::other(format!("{} came from the leader and is not sent on", path.display())))
+                let text = format!("{} came from the leader and is not sent on", path.display());
+                (None, Some(Err(io::Error::other(text))))
             }
-        }
+        };
+        let rows = view.into_iter().flat_map(|view| {
+            TableId::ALL.into_iter().flat_map(move |table| Pages {
+                view: view.clone(),
+                table,
+                from: Some(Bound::Unbounded),
+            })
+        });
+        refused.into_iter().chain(rows.flat_map(|page| {
+            let (rows, failed) = match page {
+                Ok((table, rows)) => (rows.into_iter().map(move |row| Ok(row_of(table, row))).collect(), None),
+                Err(error) => (Vec::new(), Some(Err(error))),
+            };
+            rows.into_iter().chain(failed)
+        }))
     }
 }
 
-/// See [`SnapshotData::pages`].
-pub struct Pages {
+fn row_of(table: TableId, (key, value): Row) -> SnapshotRow {
+    SnapshotRow { table: table.name(), key, value }
+}
+
+/// The rows of one table, page by page; ends after an error.
+struct Pages {
     view: Arc<StoreView>,
-    table: usize,
-    from: Bound<Bytes>,
+    table: TableId,
+    from: Option<Bound<Bytes>>,
 }
 
 impl Iterator for Pages {
     type Item = io::Result<(TableId, Vec<Row>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let table = *TableId::ALL.get(self.table)?;
-            match self.view.range(table, self.from.as_ref().map(Bytes::as_ref), PAGE_ROWS) {
-                Err(error) => {
-                    self.table = TableId::ALL.len();
-                    return Some(Err(error));
-                }
-                Ok(rows) => match rows.last() {
-                    Some((last, _)) => {
-                        self.from = Bound::Excluded(last.clone());
-                        return Some(Ok((table, rows)));
-                    }
-                    None => {
-                        self.table += 1;
-                        self.from = Bound::Unbounded;
-                    }
-                },
+        let from = self.from.take()?;
+        match self.view.range(self.table, from.as_ref().map(Bytes::as_ref), PAGE_ROWS) {
+            Err(error) => Some(Err(error)),
+            Ok(rows) => {
+                let (last, _) = rows.last()?;
+                self.from = Some(Bound::Excluded(last.clone()));
+                Some(Ok((self.table, rows)))
             }
         }
+    }
+}
+
+/// Where this node gathers the snapshots that come in: its data directory.
+pub struct Inbox(pub PathBuf);
+
+impl SnapshotInbox for Inbox {
+    type Sink = SnapshotReceiver;
+
+    fn open(&self) -> io::Result<SnapshotReceiver> {
+        SnapshotReceiver::new(&self.0)
     }
 }
 
@@ -94,32 +111,30 @@ impl SnapshotReceiver {
         Ok(Self { store, path, batch: Vec::new(), bytes: 0 })
     }
 
-    /// Adds a row.
-    ///
-    /// # Errors
-    /// The table is unknown (the leader runs a newer version), or the disk failed.
-    pub fn push(&mut self, table: &str, key: Bytes, value: Bytes) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        self.store
+            .transaction(|write| batch.into_iter().try_for_each(|(table, key, value)| write(table, key, Some(value))))
+    }
+}
+
+impl SnapshotSink for SnapshotReceiver {
+    type Data = SnapshotData;
+
+    fn push(&mut self, table: &str, key: Bytes, value: Bytes) -> io::Result<()> {
         let table = TableId::from_name(table).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::Unsupported, format!("the snapshot holds a table {table:?}: upgrade this node"))
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("the snapshot holds a table {table:?}: upgrade this node"),
+            )
         })?;
         self.bytes += key.len() + value.len();
         self.batch.push((table, key, value));
         if self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        let batch = std::mem::take(&mut self.batch);
-        self.bytes = 0;
-        self.store.transaction(|write| {
-            batch.into_iter().try_for_each(|(table, key, value)| write(table, key, Some(value)))
-        })
-    }
-
-    /// The whole snapshot, on disk.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub fn finish(mut self) -> io::Result<SnapshotData> {
+    fn finish(mut self) -> io::Result<SnapshotData> {
         self.flush()?;
         drop(self.store);
         Ok(SnapshotData::Received(self.path))

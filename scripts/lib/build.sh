@@ -1,0 +1,42 @@
+# shellcheck shell=bash
+# Building, and the tools it takes. Sourced after cluster.sh, whose `say` and `die` it uses.
+
+# Stops with the names of all tools that are missing.
+require_tools() {
+    local tool missing=()
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    [ ${#missing[@]} -eq 0 ] || die "missing: ${missing[*]}; install them and try again"
+}
+
+# A C compiler builds the cryptography. As root on Debian it is installed; otherwise its absence is told.
+require_compiler() {
+    if command -v cc >/dev/null; then return 0; fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing gcc and libc6-dev"
+        if apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev >&2; then
+            return 0
+        fi
+    fi
+    die "a C compiler is missing; install the packages gcc and libc6-dev (as root: apt-get install gcc libc6-dev)"
+}
+
+# Builds the release programs of the checkout $1 and sets BIN_DIR; with SMSC_BIN_DIR, takes those instead.
+build_release() {
+    if [ -n "${SMSC_BIN_DIR:-}" ]; then
+        BIN_DIR=$SMSC_BIN_DIR
+    else
+        command -v cargo >/dev/null || die "cargo is missing; install Rust 1.88 or newer (with rustup, or your distribution's packages)"
+        require_compiler
+        say "building (minutes the first time)"
+        cargo build --quiet --release --locked --manifest-path "$1/Cargo.toml" -p smsc-node --bins >&2 || die "the build failed"
+        BIN_DIR=${CARGO_TARGET_DIR:-$1/target}/release
+    fi
+    local program
+    for program in smsc-node smscctl; do
+        [ -x "$BIN_DIR/$program" ] || die "$BIN_DIR/$program is missing"
+    done
+    # shellcheck disable=SC2034 # Read by cluster.sh.
+    BIN_DIR=$(cd "$BIN_DIR" && pwd)
+}

@@ -1,0 +1,190 @@
+//! The guard's own process.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::sys::signal::{SigHandler, Signal};
+use smsc_raft::leadership::MonoTime;
+
+use super::inherited_channel;
+use super::protocol::{Channel, Claim, FromGuard, Received, ToGuard};
+use crate::ha::error::HaError;
+use crate::ha::takedown::{Takedown, TakenDown};
+
+/// With nothing claimed there is nothing to wake up for.
+const IDLE: Duration = Duration::from_secs(3_600);
+/// A takedown that the kernel refused is tried again, until the kernel itself has dropped the address.
+const RETRY: Duration = Duration::from_millis(20);
+const RETRIES_MAX: u32 = 150;
+
+/// As `ps` shows it; at most 15 bytes.
+const PROCESS_NAME: &str = "smsc-guard";
+/// The wrong way to start it: by hand (sysexits' EX_USAGE).
+const EXIT_USAGE: u8 = 64;
+
+/// What the subcommand `guard` does: watch the daemon on the other end of standard input and, if it dies or stands
+/// still with an address claimed, take the address back. Returns when the daemon is gone and all is done.
+///
+/// `args` are those after the subcommand; there are none.
+pub fn guard_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let channel = match inherited_channel() {
+        Ok(channel) if args.into_iter().next().is_none() => channel,
+        _ => {
+            say("the guard is started by smsc-node itself, not by hand");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    outlive_the_daemon();
+    let takedown = match Takedown::open() {
+        Ok(takedown) => takedown,
+        Err(error) => {
+            say(&format!("cannot watch the floating IP: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    GuardProcess { channel, takedown, claim: None }.run()
+}
+
+/// What stops the daemon (a terminal's Ctrl-C, a supervisor's SIGTERM to the group) must not stop the guard first.
+fn outlive_the_daemon() {
+    // Only so that `ps` and `top` show what it is; it may have been started by way of /proc/self/exe.
+    let _ = std::fs::write("/proc/self/comm", PROCESS_NAME);
+    // Failing means that the process leads its group already, as it does when a shell started it.
+    let _ = nix::unistd::setsid();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        // SAFETY: ignoring a signal installs no handler, so no code of ours ever runs inside one.
+        if let Err(errno) = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) } {
+            say(&format!("cannot ignore {signal}: {errno}"));
+        }
+    }
+}
+
+struct GuardProcess {
+    channel: Channel,
+    takedown: Takedown,
+    claim: Option<Claim>,
+}
+
+impl GuardProcess {
+    fn run(mut self) -> ExitCode {
+        if self.tell(&FromGuard::Ready).is_err() {
+            return ExitCode::SUCCESS;
+        }
+        loop {
+            let wait = match &self.claim {
+                Some(claim) => MonoTime::from_nanos(claim.deadline_ns).since(MonoTime::now()),
+                None => IDLE,
+            };
+            match self.channel.receive(wait) {
+                Ok(Received::Message(message)) => self.handle(message),
+                Ok(Received::Nothing) => self.handle_silence(),
+                Ok(Received::Closed) => return self.handle_death(),
+                Err(error) => {
+                    say(&format!("cannot understand the daemon, taking it for dead: {error}"));
+                    return self.handle_death();
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, message: ToGuard) {
+        match message {
+            ToGuard::Claimed(claim) => {
+                let term = claim.term;
+                self.claim = Some(claim);
+                // A daemon that no longer listens is noticed at the next read.
+                let _ = self.tell(&FromGuard::Armed { term });
+            }
+            ToGuard::Extended { term, deadline_ns } => {
+                if let Some(claim) = self.claim.as_mut().filter(|claim| claim.term == term) {
+                    claim.deadline_ns = claim.deadline_ns.max(deadline_ns);
+                }
+            }
+            ToGuard::Peers { term, peers } => {
+                if let Some(claim) = self.claim.as_mut().filter(|claim| claim.term == term) {
+                    claim.peers = peers;
+                }
+            }
+            ToGuard::Released { term } => {
+                self.claim.take_if(|claim| claim.term == term);
+                let _ = self.tell(&FromGuard::StoodDown { term });
+            }
+        }
+    }
+
+    /// Nothing to read: if the deadline has passed, the daemon stands still. A takedown that failed is gone back to at
+    /// the next silence.
+    fn handle_silence(&mut self) {
+        let now = MonoTime::now().as_nanos();
+        let Some(claim) = self.claim.take_if(|claim| claim.deadline_ns <= now) else {
+            return;
+        };
+        let why = "the lease has passed without another";
+        if claim.addresses.is_empty() {
+            // Holding means listening here, and the daemon's process still does.
+            say(&format!("{why} (term {}): the daemon stands still", claim.term));
+            self.tell_removed(&claim);
+        } else if !self.undo(&claim, why) {
+            self.claim = Some(claim);
+        }
+    }
+
+    fn handle_death(mut self) -> ExitCode {
+        match self.claim.take() {
+            Some(claim) if !self.undo(&claim, "the daemon is gone") => ExitCode::FAILURE,
+            _ => ExitCode::SUCCESS,
+        }
+    }
+
+    /// Takes the addresses down and, only if that is certain, tells the daemon (should it come to) and the peers.
+    fn undo(&mut self, claim: &Claim, why: &str) -> bool {
+        let begun = MonoTime::now();
+        let term = claim.term;
+        match self.take_down(claim) {
+            Ok(TakenDown { addresses, sockets }) => {
+                let took = MonoTime::now().since(begun);
+                self.tell_removed(claim);
+                let told = claim.certificate().send_to(&claim.peers);
+                say(&format!(
+                    "{why}: removed {addresses} addresses and {sockets} connections of term {term} in {took:?}, \
+                     told {told} of {} peers",
+                    claim.peers.len()
+                ));
+                true
+            }
+            Err(error) => {
+                say(&format!("{why}, but: {error}; the peers are not told"));
+                false
+            }
+        }
+    }
+
+    fn tell_removed(&self, claim: &Claim) {
+        // A daemon that is dead, or reads nothing, does not need to know.
+        let _ = self.tell(&FromGuard::Removed { term: claim.term });
+    }
+
+    fn take_down(&mut self, claim: &Claim) -> Result<TakenDown, HaError> {
+        let mut retries = 0;
+        loop {
+            match self.takedown.take_down(&claim.addresses) {
+                Err(_) if retries < RETRIES_MAX => {
+                    retries += 1;
+                    std::thread::sleep(RETRY);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn tell(&self, message: &FromGuard) -> io::Result<()> {
+        self.channel.send(message)
+    }
+}
+
+/// A line on standard error, which is the daemon's; nobody may be reading it any more.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "smsc-node guard: {line}");
+}

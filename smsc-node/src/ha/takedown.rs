@@ -1,0 +1,105 @@
+//! Taking addresses off this host for certain: address first, then its sockets, then a look whether both are gone.
+
+use std::net::IpAddr;
+
+use super::error::HaError;
+use super::netlink::{AddressTable, SocketTable};
+
+/// A socket may be born (a handshake ending) while the others are destroyed; then they are gone through again.
+const SOCKET_ROUNDS_MAX: u32 = 4;
+
+/// What was found and removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenDown {
+    /// Address entries removed.
+    pub addresses: usize,
+    /// TCP connections destroyed.
+    pub sockets: usize,
+}
+
+/// The kernel's tables, opened beforehand, so that taking down allocates no socket.
+pub struct Takedown {
+    addresses: AddressTable,
+    sockets: SocketTable,
+}
+
+impl Takedown {
+    /// Opens both tables.
+    ///
+    /// # Errors
+    /// [`HaError::Kernel`] if no netlink socket can be had.
+    pub fn open() -> Result<Self, HaError> {
+        let addresses = AddressTable::open().map_err(|error| HaError::kernel("open a netlink socket", error))?;
+        let sockets = SocketTable::open().map_err(|error| HaError::kernel("open a socket-diagnosis socket", error))?;
+        Ok(Self { addresses, sockets })
+    }
+
+    /// The table of addresses.
+    pub fn addresses(&mut self) -> &mut AddressTable {
+        &mut self.addresses
+    }
+
+    /// Removes every one of `addresses` from every interface, then destroys the connections bound to them. Returns
+    /// only once neither is there any more.
+    ///
+    /// The order matters: what the sockets had buffered, and the resets by which they die, must not leave this host
+    /// under an address that is another's by then.
+    ///
+    /// # Errors
+    /// [`HaError::NotReleased`] if something came back; [`HaError::Kernel`] or [`HaError::Capability`] if the kernel
+    /// refused. The addresses are taken off as far as possible in any case.
+    pub fn take_down(&mut self, addresses: &[IpAddr]) -> Result<TakenDown, HaError> {
+        let mut done = TakenDown::default();
+        let mut first_error = None;
+        for address in addresses {
+            match self.remove_address(*address) {
+                Ok(removed) => done.addresses += removed,
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        for address in addresses {
+            done.sockets += self.destroy_sockets(*address)?;
+        }
+        for address in addresses {
+            let left = self.addresses.find(*address).map_err(|error| HaError::kernel("list addresses", error))?;
+            if !left.is_empty() {
+                return Err(HaError::NotReleased { what: format!("the address {address}") });
+            }
+        }
+        Ok(done)
+    }
+
+    fn remove_address(&mut self, address: IpAddr) -> Result<usize, HaError> {
+        let entries = self.addresses.find(address).map_err(|error| HaError::kernel("list addresses", error))?;
+        for entry in &entries {
+            self.addresses.delete(entry).map_err(|error| HaError::kernel(format!("remove {address}"), error))?;
+        }
+        Ok(entries.len())
+    }
+
+    fn destroy_sockets(&mut self, address: IpAddr) -> Result<usize, HaError> {
+        let mut destroyed = 0;
+        for _ in 0..SOCKET_ROUNDS_MAX {
+            let found = self
+                .sockets
+                .destroy(address)
+                .map_err(|error| HaError::kernel(format!("destroy the connections of {address}"), error))?;
+            if found == 0 {
+                return Ok(destroyed);
+            }
+            destroyed += found;
+        }
+        let left = self
+            .sockets
+            .count(address)
+            .map_err(|error| HaError::kernel(format!("list the connections of {address}"), error))?;
+        if left == 0 {
+            Ok(destroyed)
+        } else {
+            Err(HaError::NotReleased { what: format!("{left} connections of {address}") })
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A daemon that does nothing but hold the address, as a process of its own that can be killed and frozen.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use smsc_node::ha::{
+    FloatingAddress, FloatingIp, FloatingIpConfig, FloatingMode, GuardCommand, HaError, HoldState, Leadership, Lease,
+    MonoTime, guard_main,
+};
+
+pub const VIP4: &str = "10.78.0.100";
+pub const VIP6: &str = "fd00:78::64";
+const LOOPBACK_VIP: &str = "127.0.0.100";
+
+/// Says that a process of this test binary is a helper, and carries its options.
+const ROLE: &str = "SMSC_HA_TEST_DAEMON";
+/// What the helper says begins with this, so that the test harness's own lines are told apart.
+const MARK: &str = "HA ";
+
+#[derive(Clone)]
+pub struct NodeOptions {
+    pub valid_lft_s: u32,
+    pub peer: Option<SocketAddr>,
+    pub loopback: bool,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self { valid_lft_s: 2, peer: None, loopback: false }
+    }
+}
+
+/// Opens the floating IP of the lab in the namespace of the calling thread.
+pub fn open(options: &NodeOptions) -> Result<FloatingIp, HaError> {
+    let vips: &[(&str, u8)] = if options.loopback { &[(LOOPBACK_VIP, 32)] } else { &[(VIP4, 32), (VIP6, 128)] };
+    let addresses = vips.iter().map(|(address, prefix_len)| FloatingAddress {
+        address: address.parse().expect("literal"),
+        prefix_len: *prefix_len,
+        interface: "eth0".to_owned(),
+    });
+    let helper = ["--exact", "helper_guard", "--nocapture", "--test-threads=1"];
+    FloatingIp::open(FloatingIpConfig {
+        mode: if options.loopback { FloatingMode::Loopback } else { FloatingMode::Netlink },
+        addresses: addresses.collect(),
+        valid_lft_s: options.valid_lft_s,
+        renew_interval: Duration::from_millis(300),
+        probe_wait: Duration::from_millis(10),
+        cluster_id: 99,
+        node_id: 1,
+        peers: options.peer.into_iter().collect(),
+        guard: GuardCommand { program: "/proc/self/exe".into(), args: helper.map(Into::into).to_vec() },
+    })
+}
+
+/// Extends the lease as long as it lives, as confirmed heartbeats would.
+pub fn keep_extending(lease: &Arc<Lease>, length: Duration) {
+    lease.extend(MonoTime::now() + length);
+    let lease = Arc::downgrade(lease);
+    thread::spawn(move || {
+        while lease.upgrade().is_some_and(|lease| lease.extend(MonoTime::now() + length)) {
+            thread::sleep(Duration::from_millis(30));
+        }
+    });
+}
+
+/// A running helper daemon.
+pub struct Node {
+    child: Child,
+    stdin: ChildStdin,
+    said: Receiver<String>,
+    token_hash: [u8; 32],
+    guard_pid: u32,
+}
+
+impl Node {
+    /// Starts it in the namespace of the calling thread; it claims at once, under term 7.
+    pub fn start(options: &NodeOptions) -> Self {
+        let peer = options.peer.map(|peer| peer.to_string()).unwrap_or_default();
+        let mut child = Command::new("/proc/self/exe")
+            .args(["--exact", "helper_daemon", "--nocapture", "--test-threads=1"])
+            .env(ROLE, format!("{},{peer}", if options.loopback { "loopback" } else { "netlink" }))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program can be started again");
+        let stdin = child.stdin.take().expect("piped");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (say, said) = channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if let Some((_, message)) = line.split_once(MARK) {
+                    let _ = say.send(message.to_owned());
+                }
+            }
+        });
+        let mut node = Self { child, stdin, said, token_hash: [0; 32], guard_pid: 0 };
+        let hello = node.next();
+        let mut words = hello.split_whitespace();
+        node.guard_pid = words.next().and_then(|pid| pid.parse().ok()).expect("the guard's pid");
+        let hex = words.next().expect("the hash");
+        for (byte, digits) in node.token_hash.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).expect("hex");
+            *byte = u8::from_str_radix(digits, 16).expect("hex");
+        }
+        node
+    }
+
+    pub fn expect(&mut self, wanted: &str) {
+        let said = self.next();
+        assert_eq!(said, wanted);
+    }
+
+    pub fn expect_end(&mut self) {
+        assert!(self.child.wait().expect("ours").success());
+    }
+
+    pub fn say(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("it reads");
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        signal_process(self.child.id(), signal);
+    }
+
+    pub fn guard_pid(&self) -> u32 {
+        self.guard_pid
+    }
+
+    pub fn token_hash(&self) -> [u8; 32] {
+        self.token_hash
+    }
+
+    fn next(&mut self) -> String {
+        self.said.recv_timeout(Duration::from_secs(10)).expect("the helper says something")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The helper daemon; returns at once in an ordinary test run.
+pub fn daemon_main() {
+    let Ok(role) = std::env::var(ROLE) else {
+        return;
+    };
+    let (mode, peer) = role.split_once(',').expect("written by start");
+    let options = NodeOptions { loopback: mode == "loopback", peer: peer.parse().ok(), ..NodeOptions::default() };
+    let ip = open(&options).expect("the test has looked");
+    let lease = Lease::new(7);
+    keep_extending(&lease, Duration::from_millis(300));
+    let hex: String = lease.release_token_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+    say(&format!("{} {hex}", ip.guard_pid().expect("open starts it")));
+    let hold = ip.claim(&Leadership::new(Arc::clone(&lease))).expect("nobody else has it");
+    if !options.loopback {
+        let listener = TcpListener::bind(("0.0.0.0", 2775)).expect("a free port");
+        thread::spawn(move || {
+            let connection = listener.accept().expect("somebody connects");
+            say("accepted");
+            thread::sleep(Duration::from_secs(60));
+            drop(connection);
+        });
+    }
+    say("held");
+    let watched = hold.watch();
+    thread::spawn(move || {
+        wait_until_within("the hold ends", Duration::from_secs(60), || *watched.borrow() != HoldState::Held);
+        match *watched.borrow() {
+            HoldState::Lost(reason) => say(&format!("lost {reason:?}")),
+            state => say(&format!("{state:?}").to_lowercase()),
+        }
+    });
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        match line.as_str() {
+            "end" => lease.end(),
+            "release" => {
+                hold.release().expect("root may");
+                thread::sleep(Duration::from_millis(50));
+                return;
+            }
+            other => panic!("unknown word {other}"),
+        }
+    }
+}
+
+/// The helper guard; returns at once in an ordinary test run.
+pub fn guard_process_main() {
+    let is_ours = std::env::args().any(|argument| argument == "--exact") && std::env::var_os(ROLE).is_some();
+    let stdin_is_socket =
+        std::fs::read_link("/proc/self/fd/0").is_ok_and(|to| to.to_string_lossy().contains("socket:"));
+    if is_ours || stdin_is_socket {
+        assert_eq!(format!("{:?}", guard_main([])), format!("{:?}", ExitCode::SUCCESS));
+    }
+}
+
+pub fn wait_until(what: &str, done: impl Fn() -> bool) {
+    wait_until_within(what, Duration::from_secs(8), done);
+}
+
+fn wait_until_within(what: &str, limit: Duration, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < limit, "waited in vain: {what}");
+        thread::sleep(Duration::from_micros(500));
+    }
+}
+
+pub fn process_exists(pid: u32) -> bool {
+    // A zombie whose parent has not looked yet has ended.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+pub fn signal_process(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(pid).expect("a process id")), signal).expect("it is ours");
+}
+
+fn say(message: &str) {
+    println!("{MARK}{message}");
+}

@@ -1,0 +1,138 @@
+//! The connections to one peer.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use smsc_proto::rpc::raft::raft_client::RaftClient;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use super::transport::{PeerError, TransportConfig, describe, with_causes};
+use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
+use crate::consensus::tls::Security;
+
+/// Which of the connections; each is a TCP connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Votes, heartbeats, leadership transfer, notes, status and the watch: small and never to be kept waiting.
+    Control,
+    /// The replication stream.
+    Replication,
+    /// Snapshots.
+    Snapshot,
+}
+
+struct Lanes {
+    control: Channel,
+    replication: Channel,
+    snapshot: Channel,
+}
+
+impl Lanes {
+    fn new(endpoint: &Endpoint) -> Self {
+        Self {
+            control: endpoint.connect_lazy(),
+            replication: endpoint.connect_lazy(),
+            snapshot: endpoint.connect_lazy(),
+        }
+    }
+}
+
+/// The connections to one peer at one address. They reconnect by themselves; a call while there is none tries once.
+pub(super) struct PeerLink {
+    node_id: u64,
+    addr: String,
+    /// Absent when there can be no connection, and why.
+    dial: Result<Dial, String>,
+    /// Changes whenever the streams are to end.
+    resets: watch::Sender<u64>,
+}
+
+struct Dial {
+    endpoint: Endpoint,
+    lanes: Mutex<Lanes>,
+}
+
+impl PeerLink {
+    pub(super) fn new(node_id: u64, addr: &str, security: &Security, config: &TransportConfig) -> Self {
+        let dial = endpoint(node_id, addr, security, config).map(|endpoint| {
+            let lanes = Mutex::new(Lanes::new(&endpoint));
+            Dial { endpoint, lanes }
+        });
+        Self { node_id, addr: addr.to_owned(), dial, resets: watch::Sender::new(0) }
+    }
+
+    pub(super) fn node_id(&self) -> u64 {
+        self.node_id
+    }
+
+    pub(super) fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    /// A client on that lane.
+    ///
+    /// # Errors
+    /// The peer's address is none.
+    pub(super) fn client(&self, lane: Lane) -> Result<RaftClient<Channel>, PeerError> {
+        let dial = self.dial.as_ref().map_err(|reason| self.error(reason.clone()))?;
+        let channel = {
+            let lanes = dial.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            match lane {
+                Lane::Control => lanes.control.clone(),
+                Lane::Replication => lanes.replication.clone(),
+                Lane::Snapshot => lanes.snapshot.clone(),
+            }
+        };
+        Ok(RaftClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Gives up the present connections and what runs on them: after a silence their TCP may go on waiting long
+    /// after the peer is back.
+    pub(super) fn reset(&self) {
+        if let Ok(dial) = &self.dial {
+            *dial.lanes.lock().unwrap_or_else(PoisonError::into_inner) = Lanes::new(&dial.endpoint);
+        }
+        self.end_streams();
+    }
+
+    /// Ends what runs on the present connections; they close when nobody uses them any more.
+    pub(super) fn end_streams(&self) {
+        self.resets.send_modify(|count| *count += 1);
+    }
+
+    /// Changes when the streams are to end.
+    pub(super) fn resets(&self) -> watch::Receiver<u64> {
+        self.resets.subscribe()
+    }
+
+    pub(super) fn error(&self, reason: impl Into<String>) -> PeerError {
+        PeerError { node_id: self.node_id, addr: self.addr.clone(), reason: reason.into() }
+    }
+
+    pub(super) fn failed(&self, status: &Status) -> PeerError {
+        self.error(describe(status))
+    }
+}
+
+fn endpoint(node_id: u64, addr: &str, security: &Security, config: &TransportConfig) -> Result<Endpoint, String> {
+    let scheme = if security.credentials().is_some() { "https" } else { "http" };
+    let invalid = |e: tonic::transport::Error| format!("not an address of the form host:port: {}", with_causes(&e));
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{addr}")).map_err(invalid)?;
+    if let Some(credentials) = security.credentials() {
+        let tls = credentials.client(node_id).timeout(config.connect_timeout);
+        endpoint = endpoint.tls_config(tls).map_err(|e| with_causes(&e))?;
+    }
+    Ok(endpoint
+        .connect_timeout(config.connect_timeout)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(config.keepalive.max(Duration::from_secs(1))))
+        .http2_keep_alive_interval(config.keepalive)
+        .keep_alive_timeout(config.keepalive)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+}
