@@ -317,6 +317,11 @@ impl Store {
         }
     }
 
+    /// Grows whenever accounts, routes, handsets or settings change; cheap to ask.
+    pub fn config_version(&self) -> u64 {
+        self.inner.machine.config_version()
+    }
+
     /// Changes whenever role, term, leader or membership do.
     pub async fn view_changed(&self) {
         let mut metrics = self.inner.raft.server_metrics();

@@ -14,7 +14,8 @@ use super::error::HaError;
 use super::guard::{Claim, Guard, GuardCommand};
 use super::hold::{Holder, IpHold, Wake};
 use super::link::LinkPort;
-use super::netlink::{AddressTable, LinkInfo};
+use super::netlink::LinkInfo;
+use super::preflight::{check_addresses, check_capabilities, find_link, remove_leftovers};
 use super::takedown::{Takedown, TakenDown};
 use super::tickle::Tickler;
 
@@ -100,7 +101,7 @@ impl FloatingIp {
     /// [`HaError::Capability`], [`HaError::NoAddress`], [`HaError::Address`], [`HaError::NoInterface`]: the operator
     /// must correct the configuration or the service's rights. [`HaError::Guard`], [`HaError::Kernel`]: as they say.
     pub fn open(config: FloatingIpConfig) -> Result<Self, HaError> {
-        check_addresses(&config)?;
+        check_addresses(config.mode, &config.addresses)?;
         let mut bindings = Vec::new();
         let (mut takedown, mut tickler) = (None, None);
         if config.mode == FloatingMode::Netlink {
@@ -111,7 +112,7 @@ impl FloatingIp {
                 let port = LinkPort::open(&address.interface)?;
                 bindings.push(Binding { address: address.clone(), link_index: link.index, port });
             }
-            remove_leftovers(&mut table, &config)?;
+            remove_leftovers(&mut table, &config.addresses)?;
             takedown = Some(Mutex::new(table));
             tickler = Some(Arc::new(Tickler::open()?));
         }
@@ -333,122 +334,26 @@ impl std::fmt::Display for MacAddress {
     }
 }
 
-fn find_link(table: &mut AddressTable, interface: &str) -> Result<LinkInfo, HaError> {
-    let link = table.link(interface).map_err(|_| HaError::NoInterface { interface: interface.to_owned() })?;
-    if link.mac.is_none() {
-        tracing::warn!(interface, "no Ethernet interface: neighbours will not be told when the floating IP moves here");
-    }
-    Ok(link)
-}
-
-fn remove_leftovers(table: &mut Takedown, config: &FloatingIpConfig) -> Result<(), HaError> {
-    for FloatingAddress { address, .. } in &config.addresses {
-        let removed = table.take_down(&[*address])?;
-        if removed != TakenDown::default() {
-            tracing::warn!(
-                %address,
-                entries = removed.addresses,
-                connections = removed.sockets,
-                "the floating IP was on this host from an earlier run; removed it"
-            );
-        }
-    }
-    Ok(())
-}
-
-fn check_addresses(config: &FloatingIpConfig) -> Result<(), HaError> {
-    if config.addresses.is_empty() {
-        return Err(HaError::NoAddress);
-    }
-    for FloatingAddress { address, prefix_len, .. } in &config.addresses {
-        let refuse = |why| Err(HaError::Address { address: *address, prefix_len: *prefix_len, why });
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        if *prefix_len == 0 || *prefix_len > bits {
-            return refuse("the prefix length is 1 to 32 (IPv6: 128); write 32 (IPv6: 128)");
-        }
-        if address.is_unspecified() || address.is_multicast() {
-            return refuse("it is no address of a host; write one that is free in the nodes' network");
-        }
-        match (config.mode, address.is_loopback()) {
-            (FloatingMode::Netlink, true) => {
-                return refuse("it lies on loopback; use the loopback mode for it");
-            }
-            (FloatingMode::Loopback, false) => {
-                return refuse("the loopback mode needs an address of loopback, 127.0.0.100 for example");
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Bits of linux/capability.h.
-const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
-
-fn check_capabilities() -> Result<(), HaError> {
-    let status = std::fs::read_to_string("/proc/self/status")
-        .map_err(|error| HaError::kernel("read /proc/self/status", error))?;
-    let missing = missing_capabilities(&status);
-    if missing.is_empty() { Ok(()) } else { Err(HaError::Capability { missing: missing.join(" ") }) }
-}
-
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
-    CAPABILITIES.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn config(mode: FloatingMode, address: &str, prefix_len: u8) -> FloatingIpConfig {
+    #[test]
+    fn a_guard_that_cannot_be_started_is_an_error_at_open() {
         let address =
-            FloatingAddress { address: address.parse().expect("literal"), prefix_len, interface: "eth0".to_owned() };
-        FloatingIpConfig {
-            mode,
+            FloatingAddress { address: IpAddr::from([127, 0, 0, 100]), prefix_len: 32, interface: String::new() };
+        let config = FloatingIpConfig {
+            mode: FloatingMode::Loopback,
             addresses: vec![address],
             valid_lft_s: 2,
             renew_interval: Duration::from_millis(300),
-            probe_wait: Duration::from_millis(10),
+            probe_wait: Duration::ZERO,
             cluster_id: 1,
             node_id: 1,
             peers: Vec::new(),
             guard: GuardCommand { program: "/nonexistent".into(), args: Vec::new() },
-        }
-    }
-
-    #[test]
-    fn addresses_that_cannot_float_are_refused_with_the_reason() {
-        let refused = [
-            (FloatingMode::Netlink, "127.0.0.100", 32, "loopback mode"),
-            (FloatingMode::Loopback, "10.75.0.100", 32, "127.0.0.100"),
-            (FloatingMode::Netlink, "0.0.0.0", 32, "free in the nodes' network"),
-            (FloatingMode::Netlink, "224.0.0.1", 32, "free in the nodes' network"),
-            (FloatingMode::Netlink, "10.75.0.100", 33, "write 32"),
-            (FloatingMode::Netlink, "fd00::64", 0, "128"),
-        ];
-        for (mode, address, prefix_len, word) in refused {
-            let error = check_addresses(&config(mode, address, prefix_len)).expect_err(address).to_string();
-            assert!(error.contains(word), "{error}");
-        }
-        assert!(check_addresses(&config(FloatingMode::Netlink, "10.75.0.100", 32)).is_ok());
-        assert!(check_addresses(&config(FloatingMode::Loopback, "127.0.0.100", 8)).is_ok());
-    }
-
-    #[test]
-    fn missing_capabilities_are_named_as_systemd_spells_them() {
-        assert_eq!(missing_capabilities("CapEff:\t0000000000000000\n"), ["CAP_NET_ADMIN", "CAP_NET_RAW"]);
-        assert_eq!(missing_capabilities("CapEff:\t0000000000001000\n"), ["CAP_NET_RAW"]);
-        assert!(missing_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n").is_empty());
-    }
-
-    #[test]
-    fn a_guard_that_cannot_be_started_is_an_error_at_open() {
-        let error = FloatingIp::open(config(FloatingMode::Loopback, "127.0.0.100", 32)).err().expect("no such program");
+        };
+        let error = FloatingIp::open(config).err().expect("no such program");
         assert!(matches!(error, HaError::Guard { .. }), "{error}");
     }
 }

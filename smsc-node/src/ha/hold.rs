@@ -195,6 +195,11 @@ impl Holder {
             state,
         };
         holder.look_at_links();
+        for binding in &holder.inner.bindings {
+            if let Err(error) = binding.port.forget() {
+                tracing::warn!(interface = binding.address.interface, %error, "cannot hear the other hosts");
+            }
+        }
         holder.announcements = AnnounceSchedule::begin(now);
         holder.announce();
         let thread = thread::Builder::new()

@@ -65,7 +65,7 @@ impl LinkPort {
     /// # Errors
     /// The system's: ENETDOWN while the interface is down.
     pub fn probe(&self, mac: [u8; 6], address: Ipv4Addr, wait: Duration) -> io::Result<Option<[u8; 6]>> {
-        while self.receive()?.is_some() {}
+        self.forget()?;
         self.send(&arp::probe(mac, address))?;
         let deadline = MonoTime::now() + wait;
         loop {
@@ -78,6 +78,15 @@ impl LinkPort {
             }
             wait_readable(&self.arp, left)?;
         }
+    }
+
+    /// Forgets what was heard so far: who had the address before it was claimed is no matter.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn forget(&self) -> io::Result<()> {
+        while self.receive()?.is_some() {}
+        Ok(())
     }
 
     /// The first host among those heard since the last call that used `address`; reads everything that waits.

@@ -8,6 +8,7 @@
 //! | room | what it knows |
 //! |---|---|
 //! | `role` | the phases of a node and which may follow which (pure) |
+//! | `preflight` | what is checked at start, and what an earlier run left |
 //! | `floating_ip`, `hold` | claim, renewal, announcement, release |
 //! | `guard` | the process that outlives the daemon, and what is said to it |
 //! | `certificate` | the datagram by which a peer learns that it need not wait out the lease |
@@ -30,6 +31,7 @@ pub mod hold;
 pub mod link;
 pub mod na;
 pub mod netlink;
+mod preflight;
 pub mod role;
 pub mod takedown;
 pub mod tickle;

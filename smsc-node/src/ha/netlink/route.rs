@@ -2,6 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use smsc_raft::leadership::MonoTime;
 
 use super::{NETLINK_ROUTE, NetlinkSocket, attributes, malformed, push_attribute, read_i32, read_u32};
 
@@ -10,6 +13,14 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
+
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const RTA_DST: u16 = 1;
+const RTMSG_LEN: usize = 12;
+/// Where rtmsg keeps the route's type, and the type of the host's own addresses.
+const RTMSG_TYPE_AT: usize = 7;
+const RTN_LOCAL: u8 = 2;
 
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
@@ -30,6 +41,11 @@ const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const SCOPE_GLOBAL: u8 = 0;
+
+/// How long an address may take to become the host's own, usually some tens of microseconds; after that the caller
+/// goes on with it as it is.
+const SETTLE_MAX: Duration = Duration::from_millis(50);
+const SETTLE_POLL: Duration = Duration::from_micros(50);
 
 /// What the kernel writes for a lifetime without end.
 const FOREVER: u32 = u32::MAX;
@@ -118,7 +134,7 @@ impl AddressTable {
         Ok(entries)
     }
 
-    /// Adds an address, or sets the lifetime of one that is there.
+    /// Adds an address, or sets the lifetime of one that is there. Returns once it can be used.
     ///
     /// Its prefix gets no route of its own, IPv6 duplicate detection is skipped (it takes a second; the caller probes
     /// in its own way), and IPv6 never picks it as the source of outgoing connections.
@@ -126,7 +142,14 @@ impl AddressTable {
     /// # Errors
     /// The kernel's: EPERM without CAP_NET_ADMIN, ENODEV if the interface is gone.
     pub fn add(&mut self, link_index: u32, address: IpAddr, prefix_len: u8, valid_lft_s: u32) -> io::Result<()> {
-        self.set(NLM_F_CREATE | NLM_F_REPLACE, link_index, address, prefix_len, valid_lft_s)
+        self.set(NLM_F_CREATE | NLM_F_REPLACE, link_index, address, prefix_len, valid_lft_s)?;
+        // Even without duplicate detection the kernel makes an IPv6 address its own in a work queue. What arrives
+        // before, such as the answer to the question where a client is, is dropped and asked for again a second later.
+        let begun = MonoTime::now();
+        while !self.is_local(address)? && MonoTime::now().since(begun) < SETTLE_MAX {
+            std::thread::sleep(SETTLE_POLL);
+        }
+        Ok(())
     }
 
     /// Sets the lifetime of an address that is there. Returns `false`, changing nothing, if it is not.
@@ -165,6 +188,27 @@ impl AddressTable {
         }
     }
 
+    /// Whether packets to `address` are for this host.
+    fn is_local(&mut self, address: IpAddr) -> io::Result<bool> {
+        let octets = octets(address);
+        let mut body = vec![0; RTMSG_LEN];
+        body[0] = family(address);
+        body[1] = if address.is_ipv4() { 32 } else { 128 };
+        push_attribute(&mut body, RTA_DST, &octets);
+        let mut local = false;
+        let looked_up = self.socket.request(RTM_GETROUTE, 0, &body, |kind, body| {
+            local |= kind == RTM_NEWROUTE && body.get(RTMSG_TYPE_AT) == Some(&RTN_LOCAL);
+        });
+        match looked_up {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) =>
+            {
+                Ok(false)
+            }
+            result => result.map(|()| local),
+        }
+    }
+
     fn set(
         &mut self,
         flags: u16,
@@ -193,8 +237,7 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 fn address_body(link_index: u32, address: IpAddr, prefix_len: u8) -> Vec<u8> {
-    let family = if address.is_ipv4() { AF_INET } else { AF_INET6 };
-    let mut body = vec![family, prefix_len, 0, SCOPE_GLOBAL];
+    let mut body = vec![family(address), prefix_len, 0, SCOPE_GLOBAL];
     body.extend_from_slice(&link_index.to_ne_bytes());
     let octets = octets(address);
     push_attribute(&mut body, IFA_LOCAL, &octets);
@@ -202,7 +245,11 @@ fn address_body(link_index: u32, address: IpAddr, prefix_len: u8) -> Vec<u8> {
     body
 }
 
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+fn family(address: IpAddr) -> u8 {
+    if address.is_ipv4() { AF_INET } else { AF_INET6 }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
@@ -267,5 +314,7 @@ mod tests {
         let link = table.link("lo").expect("every network namespace has lo");
         assert_eq!(link.mac, None);
         assert!(table.link("no-such-link0").is_err());
+        assert!(table.is_local("127.0.0.100".parse().expect("literal")).expect("looked up"));
+        assert!(!table.is_local("192.0.2.1".parse().expect("literal")).expect("looked up"));
     }
 }

@@ -1,0 +1,280 @@
+//! Drives a leader through its phases: claim the addresses, serve, and give everything back in order.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use smsc_raft::consensus::types::Member;
+use smsc_raft::leadership::Leadership;
+use tokio::sync::{mpsc, watch};
+
+use super::peer::{HandoverReport, HandoverWish, LAG_MAX_ENTRIES, NodeState};
+use super::serving::Serving;
+use super::{NodeError, release_addresses};
+use crate::ha::Phase;
+use crate::ha::hold::{HoldState, IpHold};
+use crate::metrics::TakeoverKind;
+use crate::shutdown::NodePhase;
+
+/// How long peers are waited for to hear the hash of the release token before the addresses are claimed. One that has
+/// not heard waits out the lease should this node die; a dead peer must not hold up the takeover.
+const NOTE_WAIT: Duration = Duration::from_millis(25);
+/// The note goes on to be told for this long beside.
+const NOTE_RETRY: Duration = Duration::from_secs(2);
+/// How long a target may take to take over.
+const TRANSFER_WAIT: Duration = Duration::from_secs(3);
+/// How long a standby may take to answer before a handover.
+const CHECK_WAIT: Duration = Duration::from_millis(500);
+/// How long in-flight work may hold up a planned handover.
+const SETTLE_WAIT: Duration = Duration::from_millis(500);
+
+/// Why serving ended.
+enum Ended {
+    /// The lease is over or the addresses were lost.
+    Lost,
+    /// The process is to stop.
+    Stopping,
+    /// An operator wants another node to lead.
+    Handover(HandoverWish),
+    /// The node can go on no more.
+    Failed(String),
+}
+
+/// The driver.
+pub(super) struct Leader {
+    state: Arc<NodeState>,
+    leadership: watch::Receiver<Option<Leadership>>,
+    failure: watch::Receiver<Option<String>>,
+    wishes: mpsc::Receiver<HandoverWish>,
+}
+
+impl Leader {
+    pub(super) fn new(state: Arc<NodeState>) -> Self {
+        let wishes = state.wished.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Self {
+            leadership: state.store.leadership(),
+            failure: state.store.failure(),
+            wishes: wishes.expect("there is one driver"),
+            state,
+        }
+    }
+
+    /// Runs until the process is to stop or the node fails.
+    pub(super) async fn run(mut self) -> Result<(), NodeError> {
+        loop {
+            let leadership = tokio::select! {
+                leadership = next_leadership(&mut self.leadership) => leadership,
+                () = self.state.lifecycle.reached(NodePhase::Draining) => return Ok(()),
+                text = failed(&mut self.failure) => return Err(NodeError::Failed(text)),
+                Some(wish) = self.wishes.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = wish.answer.send(Err("this node does not lead".to_owned()));
+                    continue;
+                }
+            };
+            match self.lead(leadership).await? {
+                Ended::Lost | Ended::Handover(_) => {}
+                Ended::Stopping => return Ok(()),
+                Ended::Failed(text) => return Err(NodeError::Failed(text)),
+            }
+        }
+    }
+
+    async fn lead(&mut self, leadership: Leadership) -> Result<Ended, NodeError> {
+        let started = Instant::now();
+        let term = leadership.term;
+        self.state.step(Phase::Claiming);
+        let claimed = self.claim(&leadership).await;
+        let (hold, serving) = match claimed {
+            Ok(claimed) => claimed,
+            Err(text) => {
+                tracing::error!(term, "leading, but not able to serve: {text}");
+                leadership.lease().end();
+                self.state.step(Phase::Releasing);
+                self.state.step(Phase::Standby);
+                self.give_up_leadership().await;
+                return Ok(Ended::Lost);
+            }
+        };
+        self.state.step(Phase::Active);
+        let took = started.elapsed();
+        self.state.metrics.takeovers.inc(TakeoverKind::Failure);
+        self.state.metrics.takeover_last_us.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        tracing::info!(term, took_ms = took.as_millis(), "serving");
+
+        let ended = self.serve(&hold, &leadership).await;
+        self.state.step(Phase::Releasing);
+        match ended {
+            Ended::Lost | Ended::Failed(_) => {
+                serving.abort().await;
+                release(hold).await;
+                self.state.step(Phase::Standby);
+                Ok(ended)
+            }
+            Ended::Stopping => {
+                self.hand_over(None, serving, hold, &leadership, self.state.config.shutdown.drain).await;
+                self.state.step(Phase::Standby);
+                Ok(Ended::Stopping)
+            }
+            Ended::Handover(wish) => {
+                let (target, answer) = (wish.to, wish.answer);
+                let result = self.hand_over(target, serving, hold, &leadership, SETTLE_WAIT).await;
+                self.state.step(Phase::Standby);
+                // Whoever asked may have gone.
+                let _ = answer.send(result);
+                Ok(Ended::Lost)
+            }
+        }
+    }
+
+    /// Everything between "leads" and "serves".
+    async fn claim(&self, leadership: &Leadership) -> Result<(IpHold, Serving), String> {
+        let state = &self.state;
+        let floating = state.floating.clone().ok_or("a witness holds no address")?;
+        let view = state.store.view();
+        floating.set_peers(release_addresses(&state.config.raft, state.config.node_id, &view.members).await);
+        let (store, told) = (state.store.clone(), leadership.clone());
+        let telling = tokio::spawn(async move { store.announce_release_hash(&told, NOTE_RETRY).await });
+        // Not hearing in time costs the peer a wait, not safety.
+        let _ = tokio::time::timeout(NOTE_WAIT, telling).await;
+        let claiming = leadership.clone();
+        let hold = tokio::task::spawn_blocking(move || floating.claim(&claiming))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        for (address, mac) in hold.conflicts() {
+            tracing::error!(%address, ?mac, "another host still answers for the floating address: is an old leader not fenced?");
+        }
+        match Serving::start(state.clone(), leadership.clone(), &hold).await {
+            Ok(serving) => Ok((hold, serving)),
+            Err(error) => {
+                release(hold).await;
+                Err(error.to_string())
+            }
+        }
+    }
+
+    async fn serve(&mut self, hold: &IpHold, leadership: &Leadership) -> Ended {
+        let mut held = hold.watch();
+        loop {
+            tokio::select! {
+                biased;
+                text = failed(&mut self.failure) => return Ended::Failed(text),
+                _ = held.wait_for(|state| *state != HoldState::Held) => return Ended::Lost,
+                () = lost(&mut self.leadership, leadership.term) => return Ended::Lost,
+                () = self.state.lifecycle.reached(NodePhase::Draining) => return Ended::Stopping,
+                Some(wish) = self.wishes.recv() => match self.target(wish.to).await {
+                    Ok(_) => return Ended::Handover(wish),
+                    // Whoever asked may have gone.
+                    Err(text) => drop(wish.answer.send(Err(text))),
+                },
+            }
+        }
+    }
+
+    /// The standby to hand over to: the wished one if it is ready, else the one that has the most of the log.
+    async fn target(&self, wished: Option<u64>) -> Result<(u64, Member), String> {
+        let view = self.state.store.view();
+        let own_id = self.state.config.node_id;
+        let candidates = view.members.iter().filter(|(id, member)| {
+            **id != own_id && !member.witness && view.voters.contains(id) && wished.is_none_or(|wished| wished == **id)
+        });
+        let mut refused = match wished {
+            Some(id) if id == own_id => "this node leads already".to_owned(),
+            Some(id) => format!("node {id} is not a voting data node of this cluster"),
+            None => "there is no other voting data node".to_owned(),
+        };
+        let mut best: Option<(u64, u64, Member)> = None;
+        for (id, member) in candidates {
+            match self.state.store.peer_status(*id, member, CHECK_WAIT).await {
+                Err(error) => refused = format!("{} does not answer: {error}", member.name),
+                Ok(status) if !status.not_ready.is_empty() => refused = format!("{} is not ready: {}", member.name, status.not_ready),
+                Ok(status) if status.last_log_index + LAG_MAX_ENTRIES < view.last_log_index => {
+                    refused = format!("{} is {} log entries behind", member.name, view.last_log_index - status.last_log_index);
+                }
+                Ok(status) => {
+                    if best.as_ref().is_none_or(|best| best.0 < status.last_log_index) {
+                        best = Some((status.last_log_index, *id, member.clone()));
+                    }
+                }
+            }
+        }
+        best.map(|(_, id, member)| (id, member)).ok_or(refused)
+    }
+
+    /// Settles, releases, and moves leadership. The addresses are released whatever comes of the transfer.
+    async fn hand_over(
+        &self,
+        wished: Option<u64>,
+        serving: Serving,
+        hold: IpHold,
+        leadership: &Leadership,
+        settle: Duration,
+    ) -> Result<HandoverReport, String> {
+        let started = Instant::now();
+        let target = self.target(wished).await;
+        if let Err(text) = &target {
+            tracing::warn!("no standby takes over: {text}");
+        }
+        serving.stop(settle).await;
+        release(hold).await;
+        leadership.lease().end();
+        let (to, member) = target?;
+        if let Err(error) = self.state.store.transfer(to, TRANSFER_WAIT).await {
+            // A transfer that hangs leaves the cluster without writes until this node's engine starts anew.
+            self.state.lifecycle.advance(NodePhase::Draining);
+            return Err(format!("{} did not take over ({error}); this node restarts", member.name));
+        }
+        let report = HandoverReport {
+            from: self.state.config.node_id,
+            to,
+            term: self.state.store.view().term,
+            took_ms: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX),
+        };
+        tracing::info!(to, term = report.term, took_ms = report.took_ms, "handed over");
+        Ok(report)
+    }
+
+    /// Leads but cannot serve: lets another node try.
+    async fn give_up_leadership(&self) {
+        if let Ok((to, _)) = self.target(None).await
+            && let Err(error) = self.state.store.transfer(to, TRANSFER_WAIT).await
+        {
+            tracing::error!(%error, "leadership could not be given away");
+        }
+    }
+}
+
+/// The next leadership whose lease still runs.
+async fn next_leadership(watched: &mut watch::Receiver<Option<Leadership>>) -> Leadership {
+    loop {
+        let current = watched.borrow_and_update().clone();
+        if let Some(leadership) = current.filter(Leadership::valid_now) {
+            return leadership;
+        }
+        if watched.changed().await.is_err() {
+            // The engine has ended; `failure` says so.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn lost(watched: &mut watch::Receiver<Option<Leadership>>, term: u64) {
+    let gone = |leadership: &Option<Leadership>| leadership.as_ref().is_none_or(|leadership| leadership.term != term);
+    // An error means that the engine has ended, and leadership with it.
+    let _ = watched.wait_for(gone).await;
+}
+
+async fn failed(failure: &mut watch::Receiver<Option<String>>) -> String {
+    match failure.wait_for(Option::is_some).await {
+        Ok(text) => text.clone().unwrap_or_default(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn release(hold: IpHold) {
+    match tokio::task::spawn_blocking(move || hold.release()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the floating address was not released; the guard goes on trying"),
+        Err(error) => tracing::error!(%error, "releasing the floating address ended badly"),
+    }
+}

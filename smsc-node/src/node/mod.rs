@@ -1,0 +1,222 @@
+//! The node: builds the parts, owns every task, and drives the phases of leadership.
+
+mod directory;
+mod error;
+mod host;
+mod housekeeping;
+mod leader;
+mod peer;
+mod serving;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::NodeError;
+use smsc_raft::consensus::tls::{Credentials, Security, TlsFiles};
+use smsc_raft::consensus::types::Member;
+use smsc_raft::store::{Store, StoreConfig};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::admin::socket::AdminSocket;
+use crate::admin::{self, AdminConfig, AdminService};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{Config, FloatingIpMode, Role};
+use crate::data_dir::DataDir;
+use crate::ha::certificate::ReleaseListener;
+use crate::ha::floating_ip::{FloatingAddress, FloatingIp, FloatingIpConfig, FloatingMode};
+use crate::ha::guard::GuardCommand;
+use crate::http::HttpServer;
+use crate::metrics::Metrics;
+use crate::shutdown::{Lifecycle, NodePhase, watch_signals};
+use leader::Leader;
+use peer::{NodeState, Peer};
+
+/// How often the daemon renews the kernel's lifetime of a held address.
+const RENEW_INTERVAL: Duration = Duration::from_millis(300);
+/// Threads that carry consensus; nothing else runs on them.
+const CONSENSUS_THREADS: usize = 2;
+/// Cache of the message store.
+const STORE_CACHE_BYTES: usize = 16 << 20;
+
+/// Runs the node until it is asked to stop or can go on no more.
+///
+/// # Errors
+/// What kept it from starting, or ended it; [`NodeError::exit`] is the process's exit code.
+pub fn run(config: Config) -> Result<(), NodeError> {
+    let data_dir = DataDir::open(&config.data_dir, &config.cluster, config.node_id)?;
+    data_dir.require_room(config.store.disk_free_min_mib)?;
+    for warning in data_dir.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let security = security(&config)?;
+    let lifecycle = Lifecycle::default();
+    watch_signals(lifecycle.clone())?;
+    let consensus = runtime("smsc-raft", CONSENSUS_THREADS)?;
+    let service = runtime("smsc-node", std::thread::available_parallelism().map_or(2, usize::from))?;
+    let floating = config.floating_ip.is_some().then(|| open_floating(&config)).transpose()?.map(Arc::new);
+    let result = service.block_on(operate(&config, &data_dir, security, floating, lifecycle.clone(), consensus.handle()));
+    lifecycle.advance(NodePhase::Stopped);
+    consensus.shutdown_timeout(Duration::from_secs(1));
+    service.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn operate(
+    config: &Config,
+    data_dir: &DataDir,
+    security: Security,
+    floating: Option<Arc<FloatingIp>>,
+    lifecycle: Lifecycle,
+    consensus: &tokio::runtime::Handle,
+) -> Result<(), NodeError> {
+    let metrics = Arc::new(Metrics::default());
+    let http = config.http_listen.map(HttpServer::bind).transpose()?;
+    let store_config = store_config(config, security);
+    let store = consensus.spawn(Store::open(store_config)).await.map_err(NodeError::task)??;
+    let state = Arc::new(NodeState::new(config, store.clone(), floating, lifecycle.clone(), metrics.clone()));
+    let peer = Arc::new(Peer::new(state.clone()));
+    let mut releases = {
+        let address = config.raft.release_listen();
+        consensus.spawn(ReleaseListener::bind(address)).await.map_err(NodeError::task)??
+    };
+    let admin = AdminService::new(store.clone(), state.clone(), admin_config(config)?);
+    let (serving, remote_admin) = (store.clone(), admin.clone());
+    consensus
+        .spawn(async move {
+            let with_admin = |routes| admin::add_to_peers_port(routes, remote_admin, &serving);
+            serving.serve(peer, with_admin).await
+        })
+        .await
+        .map_err(NodeError::task)??;
+    let stopping = lifecycle.clone();
+    let socket = AdminSocket::bind(&config.admin_socket)?;
+    tokio::spawn(async move { socket.serve(admin::server(admin), stopping.reached(NodePhase::Stopped)).await });
+    if let Some(http) = http {
+        let (state, metrics) = (state.clone(), metrics.clone());
+        tokio::spawn(http.serve(metrics, Arc::new(move || state.readiness())));
+    }
+    let releasing = store.clone();
+    let cluster = state.cluster_id();
+    consensus.spawn(async move {
+        while let Ok(certificate) = releases.receive().await {
+            if certificate.cluster_id == cluster {
+                releasing.leader_released(certificate.node_id, certificate.term, certificate.token().as_bytes()).await;
+            }
+        }
+    });
+    if data_dir.is_fresh() && config.raft.bootstrap {
+        tokio::spawn(bootstrap(store.clone(), config.clone()));
+    }
+    tokio::spawn(housekeeping::observe(state.clone()));
+    lifecycle.advance(NodePhase::Running);
+    tracing::info!(node = config.node_id, name = %config.name, role = %config.role, "running");
+    let ended = Leader::new(state.clone()).run().await;
+    tracing::info!("closing the store");
+    let closing = store.clone();
+    // The engine's tasks live there; a failure of the node is reported below in any case.
+    let _ = consensus.spawn(async move { closing.shutdown().await }).await;
+    ended
+}
+
+/// Forms the cluster of the configuration's first members. Every first member may say so: the one with the lowest id
+/// among the data nodes does it, and does not if it finds that another knows a leader.
+async fn bootstrap(store: Store, config: Config) {
+    let first = config.raft.members.iter().filter(|member| member.role == Role::Data).map(|member| member.id).min();
+    if first != Some(config.node_id) || store.view().initialized {
+        return;
+    }
+    let members: BTreeMap<u64, Member> = config.raft.members.iter().map(|member| (member.id, to_member(member))).collect();
+    for (id, member) in members.iter().filter(|(id, _)| **id != config.node_id) {
+        let known = store.peer_status(*id, member, Duration::from_millis(500)).await;
+        if known.is_ok_and(|status| status.leader_id != 0) {
+            tracing::warn!("the cluster exists already: this node has an empty data directory and waits to be joined");
+            return;
+        }
+    }
+    match store.initialize(members).await {
+        Ok(()) => tracing::info!("formed the cluster"),
+        Err(error) => tracing::warn!(%error, "the cluster was not formed"),
+    }
+}
+
+fn to_member(member: &crate::config::Member) -> Member {
+    Member { addr: member.addr.clone(), name: member.name.clone(), witness: member.role == Role::Witness }
+}
+
+fn admin_config(config: &Config) -> Result<AdminConfig, NodeError> {
+    let addresses = config.floating_ip.iter().flat_map(|floating| &floating.addresses);
+    Ok(AdminConfig {
+        cluster: config.cluster.clone(),
+        node_id: config.node_id,
+        drills: config.admin_drills,
+        floating_addresses: addresses.map(|net| net.addr.to_string()).collect(),
+        program: std::env::current_exe()?,
+    })
+}
+
+fn runtime(name: &'static str, threads: usize) -> Result<Runtime, NodeError> {
+    Ok(Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()?)
+}
+
+fn security(config: &Config) -> Result<Security, NodeError> {
+    let Some(tls) = &config.tls else { return Ok(Security::plaintext(config.raft.listen)?) };
+    let files = TlsFiles { ca: tls.ca.clone(), cert: tls.cert.clone(), key: tls.key.clone() };
+    Ok(Security::mutual(Credentials::load(&files)?, config.node_id)?)
+}
+
+fn store_config(config: &Config, security: Security) -> StoreConfig {
+    StoreConfig {
+        node_id: config.node_id,
+        witness: config.role == Role::Witness,
+        dir: config.data_dir.clone(),
+        listen: config.raft.listen,
+        security,
+        heartbeat: config.raft.heartbeat,
+        election: (config.raft.election_min, config.raft.election_max),
+        lease: config.raft.lease,
+        log_segment_bytes: config.store.log_segment_mib.saturating_mul(1 << 20),
+        log_cache_bytes: (config.store.log_cache_mib as usize) << 20,
+        store_cache_bytes: STORE_CACHE_BYTES,
+        overlay_bytes: (config.store.overlay_mib as usize) << 20,
+        checkpoint_interval: config.store.checkpoint_interval,
+        clock_ms: Arc::new(|| SystemClock.wall().as_millis()),
+    }
+}
+
+fn open_floating(config: &Config) -> Result<FloatingIp, NodeError> {
+    let floating = config.floating_ip.as_ref().expect("asked for data nodes only");
+    let (mode, interface) = match &floating.mode {
+        FloatingIpMode::Interface(name) => (FloatingMode::Netlink, name.clone()),
+        FloatingIpMode::Loopback => (FloatingMode::Loopback, String::new()),
+    };
+    let addresses = floating.addresses.iter().map(|net| FloatingAddress {
+        address: net.addr,
+        prefix_len: net.prefix_len,
+        interface: interface.clone(),
+    });
+    Ok(FloatingIp::open(FloatingIpConfig {
+        mode,
+        addresses: addresses.collect(),
+        valid_lft_s: u32::try_from(floating.valid_lft.as_secs()).unwrap_or(u32::MAX),
+        renew_interval: RENEW_INTERVAL,
+        probe_wait: floating.probe,
+        cluster_id: peer::cluster_id(&config.cluster),
+        node_id: config.node_id,
+        peers: Vec::new(),
+        guard: GuardCommand::this_program(),
+    })?)
+}
+
+/// Where the members hear release certificates, as far as their names resolve.
+async fn release_addresses(config: &crate::config::RaftConfig, own_id: u64, members: &BTreeMap<u64, Member>) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for (_, member) in members.iter().filter(|(id, _)| **id != own_id) {
+        match tokio::net::lookup_host(config.release_addr(&member.addr)).await {
+            Ok(mut addresses) => found.extend(addresses.next()),
+            Err(error) => tracing::warn!(member = %member.name, %error, "no address to send release certificates to"),
+        }
+    }
+    found
+}
