@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use smsc_proto::rpc::admin::{MessageCancelRequest, MessageFindRequest, MessageShowRequest, MessageView as Known};
 use smsc_proto::text::Alphabet;
-use smsc_raft::model::{Address, MessageKind, MessageState, QueueKind, Submission};
+use smsc_raft::model::{Address, MessageKind, QueueKind, Submission};
 
 use crate::connect::ConnectArgs;
 use crate::exit::Failure;
@@ -254,10 +254,9 @@ fn detail(view: &MessageView) -> String {
     lines.map(|(name, value)| format!("{name:<12} {value}\n")).collect()
 }
 
-/// The words of states, so that the help stays true.
 #[cfg(test)]
 mod tests {
-    use smsc_raft::model::{FinalRecord, Message};
+    use smsc_raft::model::{FinalRecord, Message, MessageState};
 
     use super::*;
 
