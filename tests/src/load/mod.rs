@@ -20,6 +20,9 @@ pub mod supply;
 pub mod template;
 pub mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use options::LoadOptions;
 pub use report::Report;
 pub use run::run;
