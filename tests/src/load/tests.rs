@@ -12,11 +12,15 @@ use bytes::BytesMut;
 use clap::Parser;
 use smsc_node::probe::{self, ProbeEvent, ProbeOptions};
 use smsc_proto::frame::Framer;
-use smsc_proto::pdu::{Body, DeliverSm, Pdu, SubmitSmResp};
+use smsc_proto::pdu::{Body, DeliverSm, Pdu, QuerySmResp, QuerySmResult, SubmitSmResp};
+use smsc_proto::receipt::ReceiptState;
 use smsc_proto::status::CommandStatus;
 use smsc_proto::tlv::Tag;
-use smsc_proto::types::{EsmClass, MessageId};
+use smsc_proto::types::{EsmClass, MessageId, MessageState};
 
+use super::notice::decimal_id;
+use super::query::Asker;
+use super::verify::Fate;
 use super::{LoadError, LoadOptions, Report, journal, run, verify};
 
 /// What the centre does wrong with the n-th submission, counted from 1 over all connections.
@@ -97,6 +101,18 @@ fn answer(request: &Pdu, faults: Faults, count: &AtomicU64, outbox: &mut BytesMu
     }
     let mut resp =
         Pdu::new(request.sequence, command.response().and_then(Body::empty).expect("every request here has an answer"));
+    if let Body::QuerySm(query) = &request.body {
+        let known = decimal_id(&query.message_id).is_some_and(|id| id <= count.load(Ordering::Relaxed));
+        match known {
+            true => {
+                let result = QuerySmResult { message_state: MessageState::DELIVERED, ..QuerySmResult::default() };
+                resp.body = Body::QuerySmResp(QuerySmResp { result: Some(result), ..QuerySmResp::default() });
+            }
+            false => resp.status = CommandStatus::ESME_RQUERYFAIL,
+        }
+        send(resp);
+        return true;
+    }
     let Body::SubmitSm(submit) = &request.body else {
         if faults.wrong_password {
             resp.status = CommandStatus::ESME_RINVPASWD;
@@ -203,6 +219,17 @@ fn lost_connections_leave_unknown_outcomes_and_are_replaced() {
     let verdict = verify::History::of(&records, true).check(None);
     assert!(verdict.passed, "{verdict}");
     assert_eq!((verdict.acked, verdict.unknown, verdict.disconnects), (200, report.unknown, 1));
+}
+
+#[test]
+fn messages_are_asked_for_by_query_sm() {
+    let centre = Centre::start(Faults::default());
+    centre.load(&["--count", "120"]).expect("carried out");
+    let asker = Asker { target: centre.address, system_id: "esme1".into(), password: "secret1".into() };
+    let fates = asker.ask(1..=130).expect("answered");
+    assert_eq!(fates.len(), 120);
+    assert_eq!(fates.get(&120), Some(&Fate::Final(ReceiptState::Delivered)));
+    assert_eq!(fates.get(&121), None);
 }
 
 #[test]
