@@ -86,6 +86,7 @@ key = "tls/node-$id.key"
 
 [admin]
 socket = "$node.sock"
+drills = true
 
 [http]
 listen = "${NODE_HTTP[$node]}"

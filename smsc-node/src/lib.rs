@@ -1,14 +1,18 @@
 //! The SMS centre's daemon: the shell around the pure machines.
 
+pub mod admin;
 pub mod cert;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod delivery;
 pub mod exit;
 pub mod ha;
 pub mod http;
 pub mod listen;
 pub mod metrics;
+pub mod node;
 pub mod probe;
 pub mod shutdown;
+pub mod smpp;
 pub mod telemetry;

@@ -55,10 +55,7 @@ impl<'a> Source<'a> {
 
     /// Up to `octets_max` octets without a NUL.
     pub fn c_octets(&mut self, octets_max: usize) -> Bytes {
-        self.octets(octets_max)
-            .iter()
-            .map(|octet| (*octet).max(1))
-            .collect()
+        self.octets(octets_max).iter().map(|octet| (*octet).max(1)).collect()
     }
 
     /// Up to seven entries.
@@ -89,11 +86,7 @@ impl Sample for Bytes {
 
 impl Sample for Pdu {
     fn sample(source: &mut Source<'_>) -> Self {
-        Pdu {
-            body: Body::sample(source),
-            status: CommandStatus(source.u32()),
-            sequence: SequenceNumber(source.u32()),
-        }
+        Pdu { body: Body::sample(source), status: CommandStatus(source.u32()), sequence: SequenceNumber(source.u32()) }
     }
 }
 
@@ -101,6 +94,5 @@ impl Sample for Pdu {
 #[cfg(test)]
 pub fn pdus() -> impl proptest::strategy::Strategy<Value = Pdu> {
     use proptest::prelude::*;
-    proptest::collection::vec(any::<u8>(), 0..600)
-        .prop_map(|octets| Pdu::sample(&mut Source::new(&octets)))
+    proptest::collection::vec(any::<u8>(), 0..600).prop_map(|octets| Pdu::sample(&mut Source::new(&octets)))
 }

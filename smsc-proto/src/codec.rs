@@ -56,13 +56,7 @@ impl<'a> Reader<'a> {
         }
         let left = self.remaining();
         if count > left {
-            return Err(FieldError::new(
-                field,
-                Problem::Truncated {
-                    needed: count,
-                    left,
-                },
-            ));
+            return Err(FieldError::new(field, Problem::Truncated { needed: count, left }));
         }
         let octets = self.frame.slice(self.position..self.position + count);
         self.position += count;
@@ -71,11 +65,7 @@ impl<'a> Reader<'a> {
 
     /// C-Octet String of at most `octets_max` octets before its NUL. The NUL is read and not returned.
     #[inline]
-    pub fn c_octets(
-        &mut self,
-        field: &'static str,
-        octets_max: usize,
-    ) -> Result<Bytes, FieldError> {
+    pub fn c_octets(&mut self, field: &'static str, octets_max: usize) -> Result<Bytes, FieldError> {
         let rest = &self.frame[self.position..];
         let window = &rest[..rest.len().min(octets_max + 1)];
         match window.iter().position(|octet| *octet == 0) {
@@ -88,9 +78,7 @@ impl<'a> Reader<'a> {
                 self.position += length + 1;
                 Ok(octets)
             }
-            None if rest.len() > octets_max => {
-                Err(FieldError::new(field, Problem::TooLong { octets_max }))
-            }
+            None if rest.len() > octets_max => Err(FieldError::new(field, Problem::TooLong { octets_max })),
             None => Err(FieldError::new(field, Problem::Unterminated)),
         }
     }
@@ -98,11 +86,7 @@ impl<'a> Reader<'a> {
     /// Everything that is left, possibly nothing.
     #[inline]
     pub fn rest(&mut self) -> Bytes {
-        let octets = if self.remaining() == 0 {
-            Bytes::new()
-        } else {
-            self.frame.slice(self.position..)
-        };
+        let octets = if self.remaining() == 0 { Bytes::new() } else { self.frame.slice(self.position..) };
         self.position = self.frame.len();
         octets
     }
@@ -114,13 +98,7 @@ impl<'a> Reader<'a> {
                 self.position += N;
                 Ok(*octets)
             }
-            None => Err(FieldError::new(
-                field,
-                Problem::Truncated {
-                    needed: N,
-                    left: self.remaining(),
-                },
-            )),
+            None => Err(FieldError::new(field, Problem::Truncated { needed: N, left: self.remaining() })),
         }
     }
 }
@@ -175,11 +153,7 @@ impl<'a> Writer<'a> {
     /// [`EncodeError`] if `count` is above 255: the caller has to split the list or use message_payload.
     #[inline]
     pub fn count(&mut self, field: &'static str, count: usize) -> Result<(), EncodeError> {
-        let octet = u8::try_from(count).map_err(|_| EncodeError {
-            field,
-            count,
-            count_max: 255,
-        })?;
+        let octet = u8::try_from(count).map_err(|_| EncodeError { field, count, count_max: 255 })?;
         self.u8(octet);
         Ok(())
     }
@@ -234,13 +208,7 @@ mod tests {
         assert_eq!(reader.u16("b"), Ok(0x0203));
         assert_eq!(reader.u32("c"), Ok(0x0405_0607));
         assert_eq!(reader.remaining(), 0);
-        assert_eq!(
-            reader.u8("d"),
-            Err(FieldError::new(
-                "d",
-                Problem::Truncated { needed: 1, left: 0 }
-            ))
-        );
+        assert_eq!(reader.u8("d"), Err(FieldError::new("d", Problem::Truncated { needed: 1, left: 0 })));
     }
 
     #[test]
@@ -249,14 +217,8 @@ mod tests {
         let mut reader = Reader::new(&frame, 0);
         assert_eq!(reader.c_octets("a", 3).as_deref(), Ok(b"abc".as_slice()));
         assert_eq!(reader.c_octets("b", 3).as_deref(), Ok(b"".as_slice()));
-        assert_eq!(
-            reader.c_octets("c", 3),
-            Err(FieldError::new("c", Problem::TooLong { octets_max: 3 }))
-        );
-        assert_eq!(
-            reader.c_octets("c", 4),
-            Err(FieldError::new("c", Problem::Unterminated))
-        );
+        assert_eq!(reader.c_octets("c", 3), Err(FieldError::new("c", Problem::TooLong { octets_max: 3 })));
+        assert_eq!(reader.c_octets("c", 4), Err(FieldError::new("c", Problem::Unterminated)));
         assert_eq!(reader.remaining(), 4, "a refused read moves nothing");
     }
 

@@ -127,11 +127,7 @@ impl SequenceNumber {
     /// The number after this one; 1 after the last, and after any value that is out of range.
     #[inline]
     pub const fn next(self) -> SequenceNumber {
-        if self.0 >= Self::LAST.0 {
-            Self::FIRST
-        } else {
-            SequenceNumber(self.0 + 1)
-        }
+        if self.0 >= Self::LAST.0 { Self::FIRST } else { SequenceNumber(self.0 + 1) }
     }
 
     /// Whether the specification allows this number in a request.
@@ -171,13 +167,9 @@ impl Header {
     #[inline]
     pub fn decode(octets: &[u8]) -> Result<Header, FrameError> {
         let Some(header) = octets.first_chunk::<{ Header::LENGTH }>() else {
-            return Err(FrameError::NoHeader {
-                length: octets.len(),
-            });
+            return Err(FrameError::NoHeader { length: octets.len() });
         };
-        let word = |at: usize| {
-            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
+        let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         Ok(Header {
             command_length: word(0),
             command_id: CommandId(word(4)),
@@ -193,24 +185,11 @@ mod tests {
 
     #[test]
     fn requests_and_answers_pair_up() {
-        assert_eq!(
-            CommandId::SUBMIT_SM.response(),
-            Some(CommandId::SUBMIT_SM_RESP)
-        );
-        assert_eq!(
-            CommandId::SUBMIT_SM_RESP.request(),
-            Some(CommandId::SUBMIT_SM)
-        );
-        assert_eq!(
-            CommandId::CANCEL_BROADCAST_SM.response(),
-            Some(CommandId::CANCEL_BROADCAST_SM_RESP)
-        );
-        for unanswered in [
-            CommandId::OUTBIND,
-            CommandId::ALERT_NOTIFICATION,
-            CommandId::GENERIC_NACK,
-            CommandId(0x77),
-        ] {
+        assert_eq!(CommandId::SUBMIT_SM.response(), Some(CommandId::SUBMIT_SM_RESP));
+        assert_eq!(CommandId::SUBMIT_SM_RESP.request(), Some(CommandId::SUBMIT_SM));
+        assert_eq!(CommandId::CANCEL_BROADCAST_SM.response(), Some(CommandId::CANCEL_BROADCAST_SM_RESP));
+        for unanswered in [CommandId::OUTBIND, CommandId::ALERT_NOTIFICATION, CommandId::GENERIC_NACK, CommandId(0x77)]
+        {
             assert_eq!(unanswered.response(), None, "{unanswered}");
             assert_eq!(unanswered.request(), None, "{unanswered}");
         }
@@ -218,14 +197,8 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_specification() {
-        assert_eq!(
-            format!("{:?}", CommandId::BIND_TRANSCEIVER_RESP),
-            "bind_transceiver_resp"
-        );
-        assert_eq!(
-            format!("{:?}", CommandId(0x0001_0200)),
-            "command_id 0x00010200"
-        );
+        assert_eq!(format!("{:?}", CommandId::BIND_TRANSCEIVER_RESP), "bind_transceiver_resp");
+        assert_eq!(format!("{:?}", CommandId(0x0001_0200)), "command_id 0x00010200");
     }
 
     #[test]

@@ -25,9 +25,7 @@ impl DecodeError {
     pub fn header(&self) -> Option<&Header> {
         match self {
             DecodeError::Answerable(bad) => Some(&bad.header),
-            DecodeError::Fatal(
-                FrameError::TooLong { header, .. } | FrameError::Length { header, .. },
-            ) => Some(header),
+            DecodeError::Fatal(FrameError::TooLong { header, .. } | FrameError::Length { header, .. }) => Some(header),
             DecodeError::Fatal(FrameError::TooShort { .. } | FrameError::NoHeader { .. }) => None,
         }
     }

@@ -21,9 +21,7 @@ pub struct Framer {
 impl Framer {
     /// Accepts PDUs of up to `command_length_max` octets, header included. Values below 16 count as 16.
     pub fn new(command_length_max: u32) -> Self {
-        Framer {
-            command_length_max: command_length_max.max(16),
-        }
+        Framer { command_length_max: command_length_max.max(16) }
     }
 
     /// The largest command_length accepted.
@@ -50,10 +48,7 @@ impl Framer {
         }
         if command_length > self.command_length_max {
             return match Header::decode(buf) {
-                Ok(header) => Err(FrameError::TooLong {
-                    header,
-                    limit: self.command_length_max,
-                }),
+                Ok(header) => Err(FrameError::TooLong { header, limit: self.command_length_max }),
                 Err(_) => Ok(None),
             };
         }
@@ -117,13 +112,7 @@ mod tests {
                 command_status: CommandStatus::ESME_ROK,
                 sequence_number: SequenceNumber(9),
             };
-            assert_eq!(
-                framer.next_frame(&mut buf),
-                Err(FrameError::TooLong {
-                    header,
-                    limit: 1024
-                })
-            );
+            assert_eq!(framer.next_frame(&mut buf), Err(FrameError::TooLong { header, limit: 1024 }));
             assert_eq!(buf.capacity(), capacity);
         }
     }
@@ -135,12 +124,7 @@ mod tests {
         assert_eq!(framer.next_frame(&mut buf), Ok(None));
         assert!(buf.capacity() >= 1024);
         buf.resize(1024, 0);
-        assert_eq!(
-            framer
-                .next_frame(&mut buf)
-                .map(|frame| frame.map(|f| f.len())),
-            Ok(Some(1024))
-        );
+        assert_eq!(framer.next_frame(&mut buf).map(|frame| frame.map(|f| f.len())), Ok(Some(1024)));
         assert!(buf.is_empty());
     }
 

@@ -1,5 +1,9 @@
 //! What the fuzz targets run on their input, so that ordinary tests can run it too.
 
+mod session;
+
+pub use session::session;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::arbitrary::{Sample, Source};
@@ -17,38 +21,21 @@ pub fn codec(input: &[u8]) {
     let mut framer = Framer::default();
     while let Ok(Some(frame)) = framer.next_frame(&mut stream) {
         match Pdu::decode(frame.clone()) {
-            Ok(pdu) => assert_eq!(
-                encode(&pdu),
-                frame,
-                "{pdu:?} encodes to other octets than it came from"
-            ),
+            Ok(pdu) => assert_eq!(encode(&pdu), frame, "{pdu:?} encodes to other octets than it came from"),
             Err(DecodeError::Answerable(bad)) => {
-                let answer = Pdu::refusal(
-                    bad.header.command_id,
-                    bad.header.sequence_number,
-                    bad.status(),
-                );
-                assert_eq!(
-                    Pdu::decode(encode(&answer)).as_ref(),
-                    Ok(&answer),
-                    "the answer to: {bad}"
-                );
+                let answer = Pdu::refusal(bad.header.command_id, bad.header.sequence_number, bad.status());
+                assert_eq!(Pdu::decode(encode(&answer)).as_ref(), Ok(&answer), "the answer to: {bad}");
             }
             Err(DecodeError::Fatal(error)) => panic!("a frame was cut that is none: {error}"),
         }
     }
     let pdu = Pdu::sample(&mut Source::new(input));
-    assert_eq!(
-        Pdu::decode(encode(&pdu)).as_ref(),
-        Ok(&pdu),
-        "a made PDU decodes to another"
-    );
+    assert_eq!(Pdu::decode(encode(&pdu)).as_ref(), Ok(&pdu), "a made PDU decodes to another");
 }
 
 fn encode(pdu: &Pdu) -> Bytes {
     let mut out = BytesMut::new();
-    pdu.encode(&mut out)
-        .expect("what was decoded or sampled fits its length fields");
+    pdu.encode(&mut out).expect("what was decoded or sampled fits its length fields");
     out.freeze()
 }
 
@@ -56,15 +43,24 @@ fn encode(pdu: &Pdu) -> Bytes {
 mod tests {
     use std::path::Path;
 
-    #[test]
-    fn the_corpus_of_the_codec_passes() {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/codec");
+    fn run_corpus(target: &str, run: fn(&[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let mut count = 0;
         for entry in std::fs::read_dir(&corpus).expect("the corpus is part of the tree") {
             let path = entry.expect("a directory that can be read").path();
-            super::codec(&std::fs::read(&path).expect("a file that can be read"));
+            run(&std::fs::read(&path).expect("a file that can be read"));
             count += 1;
         }
         assert!(count > 0, "{} is empty", corpus.display());
+    }
+
+    #[test]
+    fn the_corpus_of_the_codec_passes() {
+        run_corpus("codec", super::codec);
+    }
+
+    #[test]
+    fn the_corpus_of_the_session_passes() {
+        run_corpus("session", super::session);
     }
 }

@@ -1,9 +1,10 @@
-//! SMPP v3.4 and v5.0: the words and the wire. Pure: no sockets, no clock, no tasks.
+//! SMPP v3.4 and v5.0: the words, the wire and the session. Pure: no sockets, no clock, no tasks.
 //!
 //! What the specifications say:
 //! - [`pdu`]: every operation as a struct, [`pdu::Pdu::decode`] and [`pdu::Pdu::encode`]
 //! - [`types`], [`tlv`], [`status`], [`command`]: parameters, optional parameters, results, operations
 //! - [`frame`]: cutting a stream of octets into PDUs
+//! - [`session`]: what may be sent and answered when, windows and timers
 //! - [`time`], [`receipt`], [`text`]: time strings, receipt texts, alphabets and segments
 //!
 //! What is ours:
@@ -18,6 +19,7 @@ pub mod error;
 pub mod frame;
 pub mod pdu;
 pub mod receipt;
+pub mod session;
 pub mod status;
 pub mod text;
 pub mod time;

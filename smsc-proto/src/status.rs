@@ -208,11 +208,7 @@ impl RefusalStatus {
     /// `None` for ESME_ROK, which refuses nothing.
     #[inline]
     pub const fn new(status: CommandStatus) -> Option<RefusalStatus> {
-        if status.is_ok() {
-            None
-        } else {
-            Some(RefusalStatus(status))
-        }
+        if status.is_ok() { None } else { Some(RefusalStatus(status)) }
     }
 
     /// The status as it goes on the wire.
@@ -269,17 +265,8 @@ mod tests {
     #[test]
     fn names_are_those_of_the_specification() {
         assert_eq!(format!("{:?}", CommandStatus::ESME_ROK), "ESME_ROK");
-        assert_eq!(
-            format!("{:?}", RefusalStatus::ESME_RINVTLVSTREAM),
-            "ESME_RINVOPTPARSTREAM"
-        );
-        assert_eq!(
-            format!("{:?}", CommandStatus(0x0112)),
-            "ESME_RINVBCASTCHANIND"
-        );
-        assert_eq!(
-            format!("{:?}", CommandStatus(0x0405)),
-            "command_status 0x00000405"
-        );
+        assert_eq!(format!("{:?}", RefusalStatus::ESME_RINVTLVSTREAM), "ESME_RINVOPTPARSTREAM");
+        assert_eq!(format!("{:?}", CommandStatus(0x0112)), "ESME_RINVBCASTCHANIND");
+        assert_eq!(format!("{:?}", CommandStatus(0x0405)), "command_status 0x00000405");
     }
 }

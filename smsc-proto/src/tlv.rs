@@ -45,9 +45,7 @@ pub struct Tlvs {
 impl Tlvs {
     /// No optional parameters.
     pub const fn new() -> Self {
-        Tlvs {
-            octets: Bytes::new(),
-        }
+        Tlvs { octets: Bytes::new() }
     }
 
     /// Whether there are none.
@@ -64,9 +62,7 @@ impl Tlvs {
 
     /// The values of every TLV with this tag, in order: broadcast areas come several at a time.
     pub fn get_all(&self, tag: Tag) -> impl Iterator<Item = Bytes> + '_ {
-        self.iter()
-            .filter(move |tlv| tlv.tag == tag)
-            .map(|tlv| tlv.value)
+        self.iter().filter(move |tlv| tlv.tag == tag).map(|tlv| tlv.value)
     }
 
     /// The first TLV with this tag as a value of type `T`; `None` if it is absent or has a length `T` cannot have.
@@ -84,10 +80,7 @@ impl Tlvs {
     /// Every TLV, in order.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Tlv> + '_ {
-        self.raw_iter().map(|(tag, value)| Tlv {
-            tag,
-            value: self.octets.slice_ref(value),
-        })
+        self.raw_iter().map(|(tag, value)| Tlv { tag, value: self.octets.slice_ref(value) })
     }
 
     /// Checks the length of every TLV whose tag is defined.
@@ -104,12 +97,7 @@ impl Tlvs {
             };
             let length = value.len();
             if length < length_min || length > length_max {
-                return Err(TlvLengthError {
-                    tag,
-                    length,
-                    length_min,
-                    length_max,
-                });
+                return Err(TlvLengthError { tag, length, length_min, length_max });
             }
         }
         Ok(())
@@ -122,11 +110,7 @@ impl Tlvs {
     pub fn push(&mut self, tag: Tag, value: &[u8]) -> Result<(), ValueError> {
         let Ok(length) = u16::try_from(value.len()) else {
             let field = tag.name().unwrap_or("vendor specific TLV");
-            return Err(ValueError::TooLong {
-                field,
-                length: value.len(),
-                octets_max: usize::from(u16::MAX),
-            });
+            return Err(ValueError::TooLong { field, length: value.len(), octets_max: usize::from(u16::MAX) });
         };
         self.append(tag, length, value);
         Ok(())
@@ -170,15 +154,12 @@ impl Tlvs {
 
     /// The same, without the buffer of the connection they came from.
     pub fn detached(&self) -> Tlvs {
-        Tlvs {
-            octets: Bytes::copy_from_slice(&self.octets),
-        }
+        Tlvs { octets: Bytes::copy_from_slice(&self.octets) }
     }
 
     fn append(&mut self, tag: Tag, length: u16, value: &[u8]) {
-        let mut octets = std::mem::take(&mut self.octets)
-            .try_into_mut()
-            .unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+        let mut octets =
+            std::mem::take(&mut self.octets).try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
         octets.reserve(TLV_HEADER_LENGTH + value.len());
         octets.put_u16(tag.0);
         octets.put_u16(length);
@@ -199,11 +180,7 @@ impl TryFrom<Bytes> for Tlvs {
     fn try_from(octets: Bytes) -> Result<Self, FieldError> {
         let mut walk = RawIter { rest: &octets };
         walk.by_ref().for_each(drop);
-        if walk.rest.is_empty() {
-            Ok(Tlvs { octets })
-        } else {
-            Err(FieldError::new("tlvs", Problem::TlvStream))
-        }
+        if walk.rest.is_empty() { Ok(Tlvs { octets }) } else { Err(FieldError::new("tlvs", Problem::TlvStream)) }
     }
 }
 
@@ -217,11 +194,7 @@ impl fmt::Debug for Tlvs {
 impl Field for Tlvs {
     #[inline]
     fn read(reader: &mut Reader<'_>, _name: &'static str) -> Result<Self, FieldError> {
-        if reader.remaining() == 0 {
-            Ok(Tlvs::new())
-        } else {
-            Tlvs::try_from(reader.rest())
-        }
+        if reader.remaining() == 0 { Ok(Tlvs::new()) } else { Tlvs::try_from(reader.rest()) }
     }
 
     #[inline]
@@ -276,18 +249,8 @@ mod tests {
         let octets = b"\x06\x06\0\x02\0a\x14\x00\0\0\x06\x06\0\x02\0b";
         let tlvs = tlvs(octets).expect("three TLVs");
         let tags: Vec<Tag> = tlvs.iter().map(|tlv| tlv.tag).collect();
-        assert_eq!(
-            tags,
-            [
-                Tag::BROADCAST_AREA_IDENTIFIER,
-                Tag(0x1400),
-                Tag::BROADCAST_AREA_IDENTIFIER
-            ]
-        );
-        assert_eq!(
-            tlvs.get(Tag::BROADCAST_AREA_IDENTIFIER).as_deref(),
-            Some(b"\0a".as_slice())
-        );
+        assert_eq!(tags, [Tag::BROADCAST_AREA_IDENTIFIER, Tag(0x1400), Tag::BROADCAST_AREA_IDENTIFIER]);
+        assert_eq!(tlvs.get(Tag::BROADCAST_AREA_IDENTIFIER).as_deref(), Some(b"\0a".as_slice()));
         assert_eq!(tlvs.get_all(Tag::BROADCAST_AREA_IDENTIFIER).count(), 2);
         assert_eq!(tlvs.get(Tag(0x1400)).as_deref(), Some(b"".as_slice()));
         assert!(!tlvs.contains(Tag::MESSAGE_PAYLOAD));
@@ -296,16 +259,8 @@ mod tests {
 
     #[test]
     fn a_cut_sequence_is_refused() {
-        for octets in [
-            b"\x02".as_slice(),
-            b"\x02\x0c\0",
-            b"\x02\x0c\0\x02\x01",
-            b"\x02\x0c\xff\xff\x01\x02",
-        ] {
-            assert_eq!(
-                tlvs(octets),
-                Err(FieldError::new("tlvs", Problem::TlvStream))
-            );
+        for octets in [b"\x02".as_slice(), b"\x02\x0c\0", b"\x02\x0c\0\x02\x01", b"\x02\x0c\xff\xff\x01\x02"] {
+            assert_eq!(tlvs(octets), Err(FieldError::new("tlvs", Problem::TlvStream)));
         }
     }
 
@@ -315,22 +270,14 @@ mod tests {
         tlvs.push_u16(Tag::SAR_MSG_REF_NUM, 0x1234);
         tlvs.push_u8(Tag::MESSAGE_STATE, MessageState::DELIVERED.0);
         tlvs.push_u32(Tag::QOS_TIME_TO_LIVE, 86_400);
-        tlvs.push_c_octets(Tag::RECEIPTED_MESSAGE_ID, b"4711")
-            .expect("short");
-        let code = NetworkErrorCode {
-            network_type: NetworkErrorCode::GSM,
-            error_code: 27,
-        };
-        tlvs.push(Tag::NETWORK_ERROR_CODE, &code.to_octets())
-            .expect("short");
+        tlvs.push_c_octets(Tag::RECEIPTED_MESSAGE_ID, b"4711").expect("short");
+        let code = NetworkErrorCode { network_type: NetworkErrorCode::GSM, error_code: 27 };
+        tlvs.push(Tag::NETWORK_ERROR_CODE, &code.to_octets()).expect("short");
         tlvs.push(Tag::MESSAGE_PAYLOAD, b"hello").expect("short");
         assert_eq!(tlvs.sar_msg_ref_num(), Some(0x1234));
         assert_eq!(tlvs.message_state(), Some(MessageState::DELIVERED));
         assert_eq!(tlvs.qos_time_to_live(), Some(86_400));
-        assert_eq!(
-            tlvs.receipted_message_id(),
-            Some("4711".parse::<MessageId>().expect("short"))
-        );
+        assert_eq!(tlvs.receipted_message_id(), Some("4711".parse::<MessageId>().expect("short")));
         assert_eq!(tlvs.network_error_code(), Some(code));
         assert_eq!(tlvs.message_payload().as_deref(), Some(b"hello".as_slice()));
         assert_eq!(tlvs.source_port(), None);
@@ -343,22 +290,14 @@ mod tests {
         let tlvs = tlvs(b"\x02\x0c\0\x01\x07").expect("one TLV");
         assert_eq!(tlvs.sar_msg_ref_num(), None);
         let error = tlvs.check_lengths().expect_err("one octet too few");
-        assert_eq!(
-            error.to_string(),
-            "TLV sar_msg_ref_num has 1 octets, must have 2 to 2"
-        );
+        assert_eq!(error.to_string(), "TLV sar_msg_ref_num has 1 octets, must have 2 to 2");
     }
 
     #[test]
     fn a_value_too_long_for_its_length_field_is_refused() {
         let mut tlvs = Tlvs::new();
-        let error = tlvs
-            .push(Tag::MESSAGE_PAYLOAD, &[0; 65_536])
-            .expect_err("one octet too many");
-        assert_eq!(
-            error.to_string(),
-            "message_payload has 65536 octets, at most 65535 are allowed"
-        );
+        let error = tlvs.push(Tag::MESSAGE_PAYLOAD, &[0; 65_536]).expect_err("one octet too many");
+        assert_eq!(error.to_string(), "message_payload has 65536 octets, at most 65535 are allowed");
         assert!(tlvs.is_empty());
     }
 

@@ -12,6 +12,7 @@ use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use smsc_proto::rpc::raft::PeerStatus;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::service::Routes;
+use tonic::transport::Channel;
 
 use crate::consensus::election::{self, ElectionConfig, ReleaseNotes};
 use crate::consensus::machine::StateMachine;
@@ -316,6 +317,11 @@ impl Store {
         }
     }
 
+    /// Grows whenever accounts, routes, handsets or settings change; cheap to ask.
+    pub fn config_version(&self) -> u64 {
+        self.inner.machine.config_version()
+    }
+
     /// Changes whenever role, term, leader or membership do.
     pub async fn view_changed(&self) {
         let mut metrics = self.inner.raft.server_metrics();
@@ -339,6 +345,19 @@ impl Store {
         within: Duration,
     ) -> Result<PeerStatus, network::PeerError> {
         self.inner.transport.status(id, member, within).await
+    }
+
+    /// A connection to a member, to pass on what an operator asked this node.
+    ///
+    /// # Errors
+    /// The member's address is none.
+    pub fn admin_channel(&self, id: u64, member: &Member) -> Result<Channel, network::PeerError> {
+        self.inner.transport.admin_channel(id, member)
+    }
+
+    /// Who may use the admin service on the peers' port.
+    pub fn admin_gate(&self) -> network::Gate {
+        network::Gate::admins(&self.inner.security)
     }
 
     /// The hashes of release tokens that leaders have made known; the node's [`PeerHandler`] feeds it.

@@ -37,7 +37,7 @@ pub(super) fn check(table: toml::Table, base: &Path) -> (Config, Vec<Problem>) {
 
     let raft = raft(&mut top, &me, p);
     let tls = tls(&mut top, base, &raft, p);
-    let admin_socket = admin_socket(&mut top, base, &data_dir, p);
+    let (admin_socket, admin_drills) = admin(&mut top, base, &data_dir, p);
     let smpp = smpp(&mut top, role, p);
     let floating_ip = floating_ip(&mut top, role, &raft, p);
     let store = store(&mut top, p);
@@ -55,6 +55,7 @@ pub(super) fn check(table: toml::Table, base: &Path) -> (Config, Vec<Problem>) {
         raft,
         tls,
         admin_socket,
+        admin_drills,
         smpp,
         floating_ip,
         store,
@@ -166,14 +167,15 @@ fn tls(top: &mut Section, base: &Path, raft: &RaftConfig, p: &mut Problems) -> O
     }
 }
 
-fn admin_socket(top: &mut Section, base: &Path, data_dir: &Path, p: &mut Problems) -> PathBuf {
+fn admin(top: &mut Section, base: &Path, data_dir: &Path, p: &mut Problems) -> (PathBuf, bool) {
     let mut s = optional(top, "admin", p);
     let given = s.text_or_none("socket", "must be a path in quotes", p);
+    let drills = s.flag("drills", false, p);
     s.end(p);
     let socket = given.map_or_else(|| data_dir.join("admin.sock"), |text| base.join(text));
     p.relation(socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX, "admin.socket", format!("{:?}", socket.display().to_string()), &["data_dir"],
         format!("must be a path of at most {SOCKET_PATH_BYTES_MAX} octets, the system's limit for a socket; name a shorter one"));
-    socket
+    (socket, drills)
 }
 
 /// A section that belongs to data nodes; recorded as a problem on a witness.

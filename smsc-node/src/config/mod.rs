@@ -56,6 +56,8 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// Socket on which `smscctl` reaches this node.
     pub admin_socket: PathBuf,
+    /// Whether `smscctl drill` may have this node's process kill or freeze itself.
+    pub admin_drills: bool,
     /// The SMPP server; `Some` on data nodes, `None` on a witness.
     pub smpp: Option<SmppConfig>,
     /// The floating address; `Some` on data nodes, `None` on a witness.

@@ -38,6 +38,12 @@ impl ReleaseCertificate {
         Self { cluster_id, node_id, term, token }
     }
 
+    /// The secret that it shows.
+    #[must_use]
+    pub fn token(&self) -> &ReleaseToken {
+        &self.token
+    }
+
     /// Whether the certificate shows the secret whose hash the leader of its term made known.
     #[must_use]
     pub fn proves(&self, token_hash: &[u8; 32]) -> bool {

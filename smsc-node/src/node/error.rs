@@ -25,6 +25,9 @@ pub enum NodeError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The socket for operators cannot be opened.
+    #[error(transparent)]
+    AdminSocket(#[from] crate::admin::socket::SocketError),
     /// The node had to stop while it ran.
     #[error("the node stops: {0}")]
     Failed(String),
@@ -43,7 +46,7 @@ impl NodeError {
             NodeError::Ha(HaError::Capability { .. }) => Exit::Permission,
             NodeError::Ha(HaError::Address { .. } | HaError::NoAddress) => Exit::Config,
             NodeError::Ha(HaError::NoInterface { .. } | HaError::ReleaseListener { .. }) => Exit::Unavailable,
-            NodeError::Listen(_) | NodeError::Store(StoreError::Listen { .. }) => Exit::Unavailable,
+            NodeError::Listen(_) | NodeError::AdminSocket(_) | NodeError::Store(StoreError::Listen { .. }) => Exit::Unavailable,
             NodeError::Store(StoreError::Disk(_) | StoreError::Log(_)) => Exit::DataDir,
             NodeError::Ha(_) | NodeError::Store(StoreError::Engine(_)) | NodeError::Failed(_) | NodeError::System(_) => {
                 Exit::Internal

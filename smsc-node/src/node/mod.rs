@@ -1,6 +1,8 @@
 //! The node: builds the parts, owns every task, and drives the phases of leadership.
 
+mod directory;
 mod error;
+mod host;
 mod housekeeping;
 mod leader;
 mod peer;
@@ -17,7 +19,8 @@ use smsc_raft::consensus::types::Member;
 use smsc_raft::store::{Store, StoreConfig};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::admin;
+use crate::admin::socket::AdminSocket;
+use crate::admin::{self, AdminConfig, AdminService};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, FloatingIpMode, Role};
 use crate::data_dir::DataDir;
@@ -70,7 +73,7 @@ async fn operate(
 ) -> Result<(), NodeError> {
     let metrics = Arc::new(Metrics::default());
     let http = config.http_listen.map(HttpServer::bind).transpose()?;
-    let store_config = store_config(config, security.clone());
+    let store_config = store_config(config, security);
     let store = consensus.spawn(Store::open(store_config)).await.map_err(NodeError::task)??;
     let state = Arc::new(NodeState::new(config, store.clone(), floating, lifecycle.clone(), metrics.clone()));
     let peer = Arc::new(Peer::new(state.clone()));
@@ -78,11 +81,18 @@ async fn operate(
         let address = config.raft.release_listen();
         consensus.spawn(ReleaseListener::bind(address)).await.map_err(NodeError::task)??
     };
-    let admin = admin::AdminService::new(store.clone(), state.clone());
-    let routes = admin::routes(admin.clone(), &security);
-    let serving = store.clone();
-    consensus.spawn(async move { serving.serve(peer, routes).await }).await.map_err(NodeError::task)??;
-    let _admin_socket = admin::listen(&config.admin_socket, admin).await?;
+    let admin = AdminService::new(store.clone(), state.clone(), admin_config(config)?);
+    let (serving, remote_admin) = (store.clone(), admin.clone());
+    consensus
+        .spawn(async move {
+            let with_admin = |routes| admin::add_to_peers_port(routes, remote_admin, &serving);
+            serving.serve(peer, with_admin).await
+        })
+        .await
+        .map_err(NodeError::task)??;
+    let stopping = lifecycle.clone();
+    let socket = AdminSocket::bind(&config.admin_socket)?;
+    tokio::spawn(async move { socket.serve(admin::server(admin), stopping.reached(NodePhase::Stopped)).await });
     if let Some(http) = http {
         let (state, metrics) = (state.clone(), metrics.clone());
         tokio::spawn(http.serve(metrics, Arc::new(move || state.readiness())));
@@ -92,7 +102,7 @@ async fn operate(
     consensus.spawn(async move {
         while let Ok(certificate) = releases.receive().await {
             if certificate.cluster_id == cluster {
-                releasing.leader_released(certificate.node_id, certificate.term, certificate.token()).await;
+                releasing.leader_released(certificate.node_id, certificate.term, certificate.token().as_bytes()).await;
             }
         }
     });
@@ -135,6 +145,17 @@ fn to_member(member: &crate::config::Member) -> Member {
     Member { addr: member.addr.clone(), name: member.name.clone(), witness: member.role == Role::Witness }
 }
 
+fn admin_config(config: &Config) -> Result<AdminConfig, NodeError> {
+    let addresses = config.floating_ip.iter().flat_map(|floating| &floating.addresses);
+    Ok(AdminConfig {
+        cluster: config.cluster.clone(),
+        node_id: config.node_id,
+        drills: config.admin_drills,
+        floating_addresses: addresses.map(|net| net.addr.to_string()).collect(),
+        program: std::env::current_exe()?,
+    })
+}
+
 fn runtime(name: &'static str, threads: usize) -> Result<Runtime, NodeError> {
     Ok(Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()?)
 }
@@ -171,7 +192,7 @@ fn open_floating(config: &Config) -> Result<FloatingIp, NodeError> {
         FloatingIpMode::Loopback => (FloatingMode::Loopback, String::new()),
     };
     let addresses = floating.addresses.iter().map(|net| FloatingAddress {
-        address: net.address,
+        address: net.addr,
         prefix_len: net.prefix_len,
         interface: interface.clone(),
     });

@@ -7,13 +7,16 @@ use smsc_raft::consensus::network::PeerHandler;
 use smsc_raft::store::Store;
 use tokio::sync::{mpsc, oneshot};
 
+use super::directory::DirectoryCache;
 use crate::config::{Config, Role};
 use crate::data_dir::disk_free;
+use crate::delivery::route::RouteTable;
 use crate::ha::Phase;
 use crate::ha::floating_ip::FloatingIp;
 use crate::http::Readiness;
 use crate::metrics::Metrics;
 use crate::shutdown::{Lifecycle, NodePhase};
+use crate::smpp::ports::Directory;
 
 /// Entries that a standby may be behind and still take over at once.
 pub const LAG_MAX_ENTRIES: u64 = 1000;
@@ -51,6 +54,7 @@ pub struct NodeState {
     pub metrics: Arc<Metrics>,
     phase: Mutex<Phase>,
     handovers: mpsc::Sender<HandoverWish>,
+    directories: DirectoryCache,
     pub(super) wished: Mutex<Option<mpsc::Receiver<HandoverWish>>>,
 }
 
@@ -71,6 +75,7 @@ impl NodeState {
             metrics,
             phase: Mutex::new(Phase::Standby),
             handovers,
+            directories: DirectoryCache::default(),
             wished: Mutex::new(Some(wished)),
         }
     }
@@ -108,9 +113,8 @@ impl NodeState {
         if self.lifecycle.phase() != NodePhase::Running {
             return format!("the node is {}", self.lifecycle.phase());
         }
-        let free = disk_free(&self.config.data_dir).unwrap_or(0) >> 20;
-        if free < u64::from(self.config.store.disk_free_min_mib) {
-            return format!("only {free} MiB are left on the disk of {}", self.config.data_dir.display());
+        if let Some(short) = self.disk_short() {
+            return short;
         }
         let view = self.store.view();
         if view.last_log_index > view.applied_index + LAG_MAX_ENTRIES {
@@ -119,11 +123,29 @@ impl NodeState {
         String::new()
     }
 
+    /// The replicated configuration as it is now.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directories.directory(&self.store)
+    }
+
+    /// The routes as they are now.
+    pub fn table(&self) -> Arc<RouteTable> {
+        self.directories.table(&self.store)
+    }
+
+    /// What is wrong with the room on the disk, if anything is.
+    pub fn disk_short(&self) -> Option<String> {
+        let free_mib = disk_free(&self.config.data_dir).unwrap_or(0) >> 20;
+        let min_mib = u64::from(self.config.store.disk_free_min_mib);
+        let dir = self.config.data_dir.display();
+        (free_mib < min_mib).then(|| format!("only {free_mib} MiB are left on the disk of {dir}, less than {min_mib}"))
+    }
+
     /// Asks the leader's driver of this node to hand over, and waits for the end.
     ///
     /// # Errors
     /// A sentence for the operator: why nothing was handed over.
-    pub async fn handover(&self, to: Option<u64>) -> Result<HandoverReport, String> {
+    pub async fn hand_over_to(&self, to: Option<u64>) -> Result<HandoverReport, String> {
         let (answer, answered) = oneshot::channel();
         let stopped = |_| "the node is stopping".to_owned();
         self.handovers.send(HandoverWish { to, answer }).await.map_err(|_| "the node is stopping".to_owned())?;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -100,7 +101,8 @@ impl Lab {
     /// first asked for in vain.
     pub fn watch_address(&self, host: &str, address: IpAddr) -> JoinHandle<(Instant, Instant)> {
         let namespace = File::open(format!("/run/netns/{}", self.namespace(host))).expect("made by new");
-        thread::spawn(move || {
+        let (saw, sighted) = channel();
+        let watch = thread::spawn(move || {
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("root may");
             let mut table = AddressTable::open().expect("netlink");
             let begun = Instant::now();
@@ -111,10 +113,14 @@ impl Lab {
                     return (seen, asked);
                 }
                 seen = asked;
+                let _ = saw.send(());
                 assert!(begun.elapsed() < Duration::from_secs(10), "the address stays");
                 thread::sleep(Duration::from_micros(50));
             }
-        })
+        });
+        // A fault that follows is watched from its first moment.
+        sighted.recv().expect("the address is there");
+        watch
     }
 
     pub fn release_listener(&self, host: &str, port: u16) -> CertificateSink {

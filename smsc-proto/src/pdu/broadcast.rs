@@ -2,9 +2,7 @@
 
 use crate::pdu::macros::{answer, parameters};
 use crate::tlv::{Tag, Tlvs};
-use crate::types::{
-    Address, DataCoding, MessageId, PriorityFlag, ReplaceIfPresent, ServiceType, TimeString,
-};
+use crate::types::{Address, DataCoding, MessageId, PriorityFlag, ReplaceIfPresent, ServiceType, TimeString};
 
 parameters! {
     /// Submits a cell broadcast (SMPP v5.0 section 4.4.1).
@@ -43,9 +41,7 @@ impl BroadcastSm {
 
     /// The first mandatory TLV that is missing.
     pub fn missing_tlv(&self) -> Option<Tag> {
-        Self::MANDATORY_TLVS
-            .into_iter()
-            .find(|tag| !self.tlvs.contains(*tag))
+        Self::MANDATORY_TLVS.into_iter().find(|tag| !self.tlvs.contains(*tag))
     }
 }
 

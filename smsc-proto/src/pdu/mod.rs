@@ -42,8 +42,7 @@ use bytes::{Bytes, BytesMut};
 pub use alert::AlertNotification;
 pub use bind::{Bind, BindResp, Outbind};
 pub use broadcast::{
-    BroadcastSm, BroadcastSmResp, CancelBroadcastSm, CancelBroadcastSmResp, QueryBroadcastSm,
-    QueryBroadcastSmResp,
+    BroadcastSm, BroadcastSmResp, CancelBroadcastSm, CancelBroadcastSmResp, QueryBroadcastSm, QueryBroadcastSmResp,
 };
 pub use cancel::{CancelSm, CancelSmResp};
 pub use data::{DataSm, DataSmResp};
@@ -58,6 +57,7 @@ use crate::codec::{Field, Reader, Writer};
 use crate::command::{CommandId, Header, SequenceNumber};
 use crate::error::{BadPdu, DecodeError, EncodeError, FieldError, FrameError, Problem};
 use crate::status::{CommandStatus, RefusalStatus};
+use crate::tlv::Tlvs;
 use crate::types::BindMode;
 
 /// One PDU: header and body. command_length and command_id follow from the body.
@@ -93,6 +93,22 @@ macro_rules! operations {
                 match command_id {
                     $(CommandId::$command_id => Some(Body::$variant(Default::default())),)*
                     _ => None,
+                }
+            }
+
+            /// The optional parameters.
+            #[inline]
+            pub fn tlvs(&self) -> &Tlvs {
+                match self {
+                    $(Body::$variant(body) => &body.tlvs,)*
+                }
+            }
+
+            /// The optional parameters, to add or drop some.
+            #[inline]
+            pub fn tlvs_mut(&mut self) -> &mut Tlvs {
+                match self {
+                    $(Body::$variant(body) => &mut body.tlvs,)*
                 }
             }
 
@@ -244,26 +260,16 @@ const TYPICAL_LENGTH: usize = 256;
 impl Pdu {
     /// A request, or an answer that reports success.
     pub fn new(sequence: SequenceNumber, body: Body) -> Pdu {
-        Pdu {
-            status: CommandStatus::ESME_ROK,
-            sequence,
-            body,
-        }
+        Pdu { status: CommandStatus::ESME_ROK, sequence, body }
     }
 
     /// The answer that refuses a request: its own _resp without body, or a generic_nack if it has none or is not known.
     ///
     /// An answer is never refused: for its command_id, too, this is a generic_nack, which the caller does not send.
     pub fn refusal(command_id: CommandId, sequence: SequenceNumber, status: RefusalStatus) -> Pdu {
-        let body = command_id
-            .response()
-            .and_then(Body::empty)
-            .unwrap_or_else(|| Body::GenericNack(GenericNack::default()));
-        Pdu {
-            status: status.get(),
-            sequence,
-            body,
-        }
+        let body =
+            command_id.response().and_then(Body::empty).unwrap_or_else(|| Body::GenericNack(GenericNack::default()));
+        Pdu { status: status.get(), sequence, body }
     }
 
     /// The command_id of the body.
@@ -282,19 +288,11 @@ impl Pdu {
     pub fn decode(frame: Bytes) -> Result<Pdu, DecodeError> {
         let header = Header::decode(&frame)?;
         if header.command_length as usize != frame.len() {
-            return Err(FrameError::Length {
-                header,
-                length: frame.len(),
-            }
-            .into());
+            return Err(FrameError::Length { header, length: frame.len() }.into());
         }
         let mut reader = Reader::new(&frame, Header::LENGTH);
         match Body::read(header.command_id, &mut reader) {
-            Ok(body) => Ok(Pdu {
-                status: header.command_status,
-                sequence: header.sequence_number,
-                body,
-            }),
+            Ok(body) => Ok(Pdu { status: header.command_status, sequence: header.sequence_number, body }),
             Err(fault) => Err(BadPdu { header, fault }.into()),
         }
     }

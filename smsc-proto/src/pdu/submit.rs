@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::pdu::macros::{answer, parameters};
 use crate::tlv::Tlvs;
 use crate::types::{
-    Address, DataCoding, EsmClass, MessageId, PriorityFlag, RegisteredDelivery, ReplaceIfPresent,
-    ServiceType, TimeString,
+    Address, DataCoding, EsmClass, MessageId, PriorityFlag, RegisteredDelivery, ReplaceIfPresent, ServiceType,
+    TimeString,
 };
 
 parameters! {

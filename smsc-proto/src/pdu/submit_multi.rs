@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::pdu::macros::{answer, parameters};
 use crate::tlv::Tlvs;
 use crate::types::{
-    Address, DataCoding, DestAddress, EsmClass, MessageId, PriorityFlag, RegisteredDelivery,
-    ReplaceIfPresent, ServiceType, TimeString, UnsuccessSme,
+    Address, DataCoding, DestAddress, EsmClass, MessageId, PriorityFlag, RegisteredDelivery, ReplaceIfPresent,
+    ServiceType, TimeString, UnsuccessSme,
 };
 
 parameters! {

@@ -86,11 +86,7 @@ impl ReceiptDate {
 
 impl fmt::Display for ReceiptDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:02}{:02}{:02}{:02}{:02}",
-            self.year, self.month, self.day, self.hour, self.minute
-        )?;
+        write!(f, "{:02}{:02}{:02}{:02}{:02}", self.year, self.month, self.day, self.hour, self.minute)?;
         match self.second {
             Some(second) => write!(f, "{second:02}"),
             None => Ok(()),
@@ -112,18 +108,9 @@ mod tests {
             assert_eq!(date.to_string(), digits);
             date.resolve(NOW).map(|at| at.to_string())
         };
-        assert_eq!(
-            resolved("2611210252").as_deref(),
-            Some("2026-11-21T02:52:00.000Z")
-        );
-        assert_eq!(
-            resolved("261121025249").as_deref(),
-            Some("2026-11-21T02:52:49.000Z")
-        );
-        assert_eq!(
-            resolved("9912312359").as_deref(),
-            Some("1999-12-31T23:59:00.000Z")
-        );
+        assert_eq!(resolved("2611210252").as_deref(), Some("2026-11-21T02:52:00.000Z"));
+        assert_eq!(resolved("261121025249").as_deref(), Some("2026-11-21T02:52:49.000Z"));
+        assert_eq!(resolved("9912312359").as_deref(), Some("1999-12-31T23:59:00.000Z"));
         assert_eq!(ReceiptDate::from_wall(NOW).to_string(), "2611210252");
     }
 

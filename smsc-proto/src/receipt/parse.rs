@@ -44,18 +44,13 @@ impl ParsedReceipt {
             if rest.is_empty() {
                 break;
             }
-            let Some((key, after_key)) = split_key(rest).filter(|(key, _)| !seen.contains(*key))
-            else {
+            let Some((key, after_key)) = split_key(rest).filter(|(key, _)| !seen.contains(*key)) else {
                 rest = skip_word(rest);
                 continue;
             };
             seen.insert(key);
             rest = if key == Key::Text {
-                let end = if seen.contains(Key::Stat) {
-                    after_key.len()
-                } else {
-                    next_key(after_key, seen)
-                };
+                let end = if seen.contains(Key::Stat) { after_key.len() } else { next_key(after_key, seen) };
                 let (text, next) = after_key.split_at(end);
                 receipt.text = Some(text.to_vec());
                 next
@@ -101,9 +96,7 @@ impl ParsedReceipt {
 
 /// The text has neither an id nor a stat and is no receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the text is not a delivery receipt: it has neither an \"id:\" nor a \"stat:\" field with a value"
-)]
+#[error("the text is not a delivery receipt: it has neither an \"id:\" nor a \"stat:\" field with a value")]
 pub struct ReceiptError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,8 +154,7 @@ fn split_key(octets: &[u8]) -> Option<(Key, &[u8])> {
 fn next_key(octets: &[u8], seen: Seen) -> usize {
     (0..octets.len())
         .find(|&at| {
-            is_separator(octets[at])
-                && split_key(&octets[at + 1..]).is_some_and(|(key, _)| !seen.contains(key))
+            is_separator(octets[at]) && split_key(&octets[at + 1..]).is_some_and(|(key, _)| !seen.contains(key))
         })
         .unwrap_or(octets.len())
 }
@@ -236,10 +228,7 @@ mod tests {
         assert_eq!(receipt.id.as_deref(), Some("1"));
         assert_eq!(receipt.state(), Some(ReceiptState::Undeliverable));
         assert_eq!(receipt.error, None);
-        assert_eq!(
-            receipt.text.as_deref(),
-            Some(b"id:2 stat:DELIVRD err:000".as_slice())
-        );
+        assert_eq!(receipt.text.as_deref(), Some(b"id:2 stat:DELIVRD err:000".as_slice()));
         // The first of two counts.
         assert_eq!(parse("id:1 id:2").id.as_deref(), Some("1"));
         // A key is a whole word.
@@ -248,8 +237,7 @@ mod tests {
 
     #[test]
     fn fields_that_cannot_be_read_count_as_missing() {
-        let receipt =
-            parse("id:1 sub:x dlvrd:99999 submit date:26 done date:9999999999 stat:FAILED");
+        let receipt = parse("id:1 sub:x dlvrd:99999 submit date:26 done date:9999999999 stat:FAILED");
         assert_eq!(receipt.submitted, None);
         assert_eq!(receipt.delivered, None);
         assert_eq!(receipt.submit_date, None);

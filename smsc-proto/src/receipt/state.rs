@@ -61,9 +61,7 @@ impl ReceiptState {
     pub fn from_receipt_name(name: &str) -> Option<Self> {
         NAMES
             .iter()
-            .find(|(_, short, full)| {
-                name.eq_ignore_ascii_case(short) || name.eq_ignore_ascii_case(full)
-            })
+            .find(|(_, short, full)| name.eq_ignore_ascii_case(short) || name.eq_ignore_ascii_case(full))
             .map(|&(state, _, _)| state)
     }
 }
@@ -74,10 +72,7 @@ impl TryFrom<u8> for ReceiptState {
     /// # Errors
     /// [`UnknownState`] for a code over 9; the caller treats the message's state as unknown or refuses the code.
     fn try_from(code: u8) -> Result<Self, UnknownState> {
-        NAMES
-            .get(usize::from(code))
-            .map(|&(state, _, _)| state)
-            .ok_or(UnknownState { code })
+        NAMES.get(usize::from(code)).map(|&(state, _, _)| state).ok_or(UnknownState { code })
     }
 }
 
@@ -107,10 +102,7 @@ mod tests {
             assert_eq!(short.len(), 7);
             assert_eq!(state.receipt_name(), short);
             assert_eq!(ReceiptState::from_receipt_name(short), Some(state));
-            assert_eq!(
-                ReceiptState::from_receipt_name(&full.to_lowercase()),
-                Some(state)
-            );
+            assert_eq!(ReceiptState::from_receipt_name(&full.to_lowercase()), Some(state));
         }
         assert_eq!(
             ReceiptState::try_from(10).unwrap_err().to_string(),

@@ -51,11 +51,7 @@ impl Alphabet {
     /// The GSM alphabet if it can write all of `text`, else UCS-2: what a handset would choose.
     #[must_use]
     pub fn narrowest(text: &str) -> Self {
-        if text.chars().all(|c| gsm7::septets_of(c).is_some()) {
-            Alphabet::Gsm7
-        } else {
-            Alphabet::Ucs2
-        }
+        if text.chars().all(|c| gsm7::septets_of(c).is_some()) { Alphabet::Gsm7 } else { Alphabet::Ucs2 }
     }
 
     /// Writes `text` in this alphabet, one septet per octet for the GSM alphabet.
@@ -80,11 +76,7 @@ impl Alphabet {
         match self {
             Alphabet::Gsm7 => gsm7::decode(octets),
             Alphabet::Ascii => match octets.iter().position(|&octet| octet > 0x7f) {
-                Some(offset) => Err(TextError::Unreadable {
-                    alphabet: self,
-                    octet: octets[offset],
-                    offset,
-                }),
+                Some(offset) => Err(TextError::Unreadable { alphabet: self, octet: octets[offset], offset }),
                 None => Ok(octets.iter().map(|&octet| char::from(octet)).collect()),
             },
             Alphabet::Latin1 => Ok(octets.iter().map(|&octet| char::from(octet)).collect()),
@@ -96,20 +88,15 @@ impl Alphabet {
     #[must_use]
     pub fn decode_lossy(self, octets: &[u8]) -> String {
         let replaced = |octet: u8| {
-            if octet > 0x7f {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                char::from(octet)
-            }
+            if octet > 0x7f { char::REPLACEMENT_CHARACTER } else { char::from(octet) }
         };
         match self {
             Alphabet::Gsm7 => gsm7::decode_lossy(octets),
             Alphabet::Ascii => octets.iter().map(|&octet| replaced(octet)).collect(),
             Alphabet::Latin1 => octets.iter().map(|&octet| char::from(octet)).collect(),
             Alphabet::Ucs2 => {
-                let mut text: String = char::decode_utf16(code_units(octets))
-                    .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-                    .collect();
+                let mut text: String =
+                    char::decode_utf16(code_units(octets)).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
                 if octets.len() % 2 == 1 {
                     text.push(char::REPLACEMENT_CHARACTER);
                 }
@@ -144,9 +131,7 @@ pub enum TextError {
         index: usize,
     },
     /// An octet stands for nothing in the alphabet.
-    #[error(
-        "octet {octet:#04x} at offset {offset} means nothing in {alphabet}, expected 0x00 to 0x7f"
-    )]
+    #[error("octet {octet:#04x} at offset {offset} means nothing in {alphabet}, expected 0x00 to 0x7f")]
     Unreadable {
         /// The alphabet asked for.
         alphabet: Alphabet,
@@ -189,31 +174,23 @@ fn encode_octets(alphabet: Alphabet, text: &str, octet_max: u8) -> Result<Vec<u8
     text.chars()
         .enumerate()
         .map(|(index, character)| {
-            u8::try_from(u32::from(character))
-                .ok()
-                .filter(|&octet| octet <= octet_max)
-                .ok_or(TextError::Unwritable {
-                    alphabet,
-                    character,
-                    index,
-                })
+            u8::try_from(u32::from(character)).ok().filter(|&octet| octet <= octet_max).ok_or(TextError::Unwritable {
+                alphabet,
+                character,
+                index,
+            })
         })
         .collect()
 }
 
 fn decode_ucs2(octets: &[u8]) -> Result<String, TextError> {
     if octets.len() % 2 == 1 {
-        return Err(TextError::OddLength {
-            octets: octets.len(),
-        });
+        return Err(TextError::OddLength { octets: octets.len() });
     }
     let mut text = String::with_capacity(octets.len());
     let mut offset = 0;
     for c in char::decode_utf16(code_units(octets)) {
-        let c = c.map_err(|e| TextError::UnpairedSurrogate {
-            unit: e.unpaired_surrogate(),
-            offset,
-        })?;
+        let c = c.map_err(|e| TextError::UnpairedSurrogate { unit: e.unpaired_surrogate(), offset })?;
         offset += 2 * c.len_utf16();
         text.push(c);
     }
@@ -221,9 +198,7 @@ fn decode_ucs2(octets: &[u8]) -> Result<String, TextError> {
 }
 
 fn code_units(octets: &[u8]) -> impl Iterator<Item = u16> + '_ {
-    octets
-        .chunks_exact(2)
-        .map(|unit| u16::from_be_bytes([unit[0], unit[1]]))
+    octets.chunks_exact(2).map(|unit| u16::from_be_bytes([unit[0], unit[1]]))
 }
 
 #[cfg(test)]
@@ -234,14 +209,8 @@ mod tests {
 
     #[test]
     fn octet_alphabets_are_code_points() {
-        assert_eq!(
-            Alphabet::Latin1.encode("Zoë £5"),
-            Ok(b"Zo\xeb \xa35".to_vec())
-        );
-        assert_eq!(
-            Alphabet::Latin1.decode(b"Zo\xeb \xa35"),
-            Ok("Zoë £5".into())
-        );
+        assert_eq!(Alphabet::Latin1.encode("Zoë £5"), Ok(b"Zo\xeb \xa35".to_vec()));
+        assert_eq!(Alphabet::Latin1.decode(b"Zo\xeb \xa35"), Ok("Zoë £5".into()));
         assert_eq!(
             Alphabet::Latin1.encode("5 €").unwrap_err().to_string(),
             "Latin-1 has no '€' (character 2 of the text, from 0); use UCS-2"
@@ -259,35 +228,15 @@ mod tests {
         let octets = [0x04, 0x1f, 0xd8, 0x3d, 0xde, 0x00];
         assert_eq!(Alphabet::Ucs2.encode("П😀"), Ok(octets.to_vec()));
         assert_eq!(Alphabet::Ucs2.decode(&octets), Ok("П😀".into()));
-        assert_eq!(
-            Alphabet::Ucs2.decode(&octets[..4]),
-            Err(TextError::UnpairedSurrogate {
-                unit: 0xd83d,
-                offset: 2
-            })
-        );
-        assert_eq!(
-            Alphabet::Ucs2.decode(&octets[..5]),
-            Err(TextError::OddLength { octets: 5 })
-        );
-        assert_eq!(
-            Alphabet::Ucs2.decode_lossy(&octets[..5]),
-            "П\u{fffd}\u{fffd}"
-        );
+        assert_eq!(Alphabet::Ucs2.decode(&octets[..4]), Err(TextError::UnpairedSurrogate { unit: 0xd83d, offset: 2 }));
+        assert_eq!(Alphabet::Ucs2.decode(&octets[..5]), Err(TextError::OddLength { octets: 5 }));
+        assert_eq!(Alphabet::Ucs2.decode_lossy(&octets[..5]), "П\u{fffd}\u{fffd}");
     }
 
     #[test]
     fn data_coding_names_the_alphabet() {
-        for alphabet in [
-            Alphabet::Gsm7,
-            Alphabet::Ascii,
-            Alphabet::Latin1,
-            Alphabet::Ucs2,
-        ] {
-            assert_eq!(
-                Alphabet::from_data_coding(alphabet.data_coding()),
-                Some(alphabet)
-            );
+        for alphabet in [Alphabet::Gsm7, Alphabet::Ascii, Alphabet::Latin1, Alphabet::Ucs2] {
+            assert_eq!(Alphabet::from_data_coding(alphabet.data_coding()), Some(alphabet));
         }
         assert_eq!(Alphabet::from_data_coding(0x04), None);
         assert_eq!(Alphabet::from_data_coding(0xc8), Some(Alphabet::Gsm7));

@@ -82,11 +82,7 @@ pub fn encode(text: &str) -> Result<Vec<u8>, TextError> {
             Some(Code::Default(septet)) => septets.push(septet),
             Some(Code::Extended(septet)) => septets.extend([ESCAPE, septet]),
             None => {
-                return Err(TextError::Unwritable {
-                    alphabet: Alphabet::Gsm7,
-                    character,
-                    index,
-                });
+                return Err(TextError::Unwritable { alphabet: Alphabet::Gsm7, character, index });
             }
         }
     }
@@ -102,11 +98,7 @@ pub fn encode(text: &str) -> Result<Vec<u8>, TextError> {
 /// [`TextError::Unreadable`] with the first octet over 127.
 pub fn decode(octets: &[u8]) -> Result<String, TextError> {
     match octets.iter().position(|&octet| octet > 0x7f) {
-        Some(offset) => Err(TextError::Unreadable {
-            alphabet: Alphabet::Gsm7,
-            octet: octets[offset],
-            offset,
-        }),
+        Some(offset) => Err(TextError::Unreadable { alphabet: Alphabet::Gsm7, octet: octets[offset], offset }),
         None => Ok(decode_lossy(octets)),
     }
 }
@@ -155,22 +147,11 @@ impl FillBits {
 /// [`TextError::Unreadable`] with the first octet that is no septet.
 pub fn pack(septets: &[u8], fill: FillBits) -> Result<Vec<u8>, TextError> {
     let bits = usize::from(fill.0) + 7 * septets.len();
-    let mut octets = vec![
-        0;
-        if septets.is_empty() {
-            0
-        } else {
-            bits.div_ceil(8)
-        }
-    ];
+    let mut octets = vec![0; if septets.is_empty() { 0 } else { bits.div_ceil(8) }];
     let mut bit = usize::from(fill.0);
     for (offset, &septet) in septets.iter().enumerate() {
         if septet > 0x7f {
-            return Err(TextError::Unreadable {
-                alphabet: Alphabet::Gsm7,
-                octet: septet,
-                offset,
-            });
+            return Err(TextError::Unreadable { alphabet: Alphabet::Gsm7, octet: septet, offset });
         }
         let [low, high] = (u16::from(septet) << (bit % 8)).to_le_bytes();
         octets[bit / 8] |= low;
@@ -191,10 +172,7 @@ pub fn pack(septets: &[u8], fill: FillBits) -> Result<Vec<u8>, TextError> {
 pub fn unpack(octets: &[u8], fill: FillBits, count: usize) -> Result<Vec<u8>, TextError> {
     let available = septet_capacity(octets.len(), fill);
     if count > available {
-        return Err(TextError::SeptetsMissing {
-            wanted: count,
-            available,
-        });
+        return Err(TextError::SeptetsMissing { wanted: count, available });
     }
     let mut bit = usize::from(fill.0);
     let mut septets = Vec::with_capacity(count);
@@ -222,8 +200,7 @@ pub const fn septet_capacity(octets: usize, fill: FillBits) -> usize {
 /// [`TextError::Unreadable`] if `septets` holds an octet over 127, [`TextError::TooManySeptets`] past a length of 255.
 pub fn pack_user_data(header: &[u8], septets: &[u8]) -> Result<(u8, Vec<u8>), TextError> {
     let length = header_septets(header.len()).saturating_add(septets.len());
-    let length_field =
-        u8::try_from(length).map_err(|_| TextError::TooManySeptets { septets: length })?;
+    let length_field = u8::try_from(length).map_err(|_| TextError::TooManySeptets { septets: length })?;
     let mut octets = header.to_vec();
     octets.extend(pack(septets, FillBits::after_header(header.len()))?);
     Ok((length_field, octets))
@@ -235,20 +212,11 @@ pub fn pack_user_data(header: &[u8], septets: &[u8]) -> Result<(u8, Vec<u8>), Te
 ///
 /// # Errors
 /// [`TextError::SeptetsMissing`] if the header or the text is shorter than the length says.
-pub fn unpack_user_data(
-    octets: &[u8],
-    header_len: usize,
-    length: u8,
-) -> Result<Vec<u8>, TextError> {
+pub fn unpack_user_data(octets: &[u8], header_len: usize, length: u8) -> Result<Vec<u8>, TextError> {
     let wanted = usize::from(length);
-    let missing = TextError::SeptetsMissing {
-        wanted,
-        available: septet_capacity(octets.len(), FillBits::NONE),
-    };
+    let missing = TextError::SeptetsMissing { wanted, available: septet_capacity(octets.len(), FillBits::NONE) };
     let text = octets.get(header_len..).ok_or_else(|| missing.clone())?;
-    let count = wanted
-        .checked_sub(header_septets(header_len))
-        .ok_or(missing)?;
+    let count = wanted.checked_sub(header_septets(header_len)).ok_or(missing)?;
     unpack(text, FillBits::after_header(header_len), count)
 }
 
@@ -268,23 +236,15 @@ fn code_of(character: char) -> Option<Code> {
     }
     // What is left are the Greek capitals, all in one row of the table.
     let row = 0x10..ESCAPE;
-    row.into_iter()
-        .find(|&septet| DEFAULT[usize::from(septet)] == character)
-        .map(Code::Default)
+    row.into_iter().find(|&septet| DEFAULT[usize::from(septet)] == character).map(Code::Default)
 }
 
 fn default_character(septet: u8) -> char {
-    DEFAULT
-        .get(usize::from(septet))
-        .copied()
-        .unwrap_or(char::REPLACEMENT_CHARACTER)
+    DEFAULT.get(usize::from(septet)).copied().unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 fn extension_character(septet: u8) -> char {
-    EXTENSION
-        .iter()
-        .find(|(code, _)| *code == septet)
-        .map_or_else(|| default_character(septet), |&(_, c)| c)
+    EXTENSION.iter().find(|(code, _)| *code == septet).map_or_else(|| default_character(septet), |&(_, c)| c)
 }
 
 #[cfg(test)]
@@ -314,9 +274,7 @@ mod tests {
 
     #[test]
     fn landmarks_of_the_table() {
-        let octets = [
-            0x00, 0x02, 0x10, 0x1f, 0x24, 0x40, 0x5b, 0x5f, 0x60, 0x7b, 0x7f,
-        ];
+        let octets = [0x00, 0x02, 0x10, 0x1f, 0x24, 0x40, 0x5b, 0x5f, 0x60, 0x7b, 0x7f];
         assert_eq!(encode("@$ΔÉ¤¡Ä§¿äà"), Ok(octets.to_vec()));
     }
 
@@ -327,11 +285,7 @@ mod tests {
         assert_eq!(decode(&[b'a', ESCAPE]), Ok("a ".into()));
         assert_eq!(
             decode(&[b'a', 0x80]),
-            Err(TextError::Unreadable {
-                alphabet: Alphabet::Gsm7,
-                octet: 0x80,
-                offset: 1
-            })
+            Err(TextError::Unreadable { alphabet: Alphabet::Gsm7, octet: 0x80, offset: 1 })
         );
         assert_eq!(Alphabet::Gsm7.decode_lossy(&[0x80, 0]), "\u{fffd}@");
     }
@@ -348,11 +302,7 @@ mod tests {
         check_packed("", FillBits::NONE, &[]);
         check_packed("1", FillBits::NONE, &[0x31]);
         check_packed("12", FillBits::NONE, &[0x31, 0x19]);
-        check_packed(
-            "hellohello",
-            FillBits::NONE,
-            &[0xe8, 0x32, 0x9b, 0xfd, 0x46, 0x97, 0xd9, 0xec, 0x37],
-        );
+        check_packed("hellohello", FillBits::NONE, &[0xe8, 0x32, 0x9b, 0xfd, 0x46, 0x97, 0xd9, 0xec, 0x37]);
         // Eight septets fill seven octets to the last bit.
         check_packed("@@@@@@@à", FillBits::NONE, &[0, 0, 0, 0, 0, 0, 0xfe]);
         // After a concatenation header of 6 octets one bit stays empty.
@@ -368,17 +318,11 @@ mod tests {
         let (length, octets) = pack_user_data(&header, &[b'a'; 153]).unwrap();
         assert_eq!(length, 160);
         assert_eq!(octets.len(), 140);
-        assert_eq!(
-            unpack_user_data(&octets, header.len(), length),
-            Ok(vec![b'a'; 153])
-        );
+        assert_eq!(unpack_user_data(&octets, header.len(), length), Ok(vec![b'a'; 153]));
         assert!(unpack_user_data(&octets, header.len(), 6).is_err());
         assert!(unpack_user_data(&octets, header.len(), 161).is_err());
         assert!(unpack_user_data(&octets, 141, 160).is_err());
-        assert_eq!(
-            pack_user_data(&header, &[0; 249]),
-            Err(TextError::TooManySeptets { septets: 256 })
-        );
+        assert_eq!(pack_user_data(&header, &[0; 249]), Err(TextError::TooManySeptets { septets: 256 }));
     }
 
     proptest! {

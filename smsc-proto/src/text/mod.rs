@@ -11,7 +11,6 @@ mod udh;
 
 pub use alphabet::{Alphabet, TextError};
 pub use segment::{
-    JoinError, Part, Reference, SEGMENTS_MAX, Segment, SplitError, join, segment_count, split,
-    split_encoded,
+    JoinError, Part, Reference, SEGMENTS_MAX, Segment, SplitError, join, segment_count, split, split_encoded,
 };
 pub use udh::{Concatenation, Element, UdhError, UserDataHeader};

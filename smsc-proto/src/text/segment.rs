@@ -37,23 +37,11 @@ impl Reference {
     /// The header of segment `sequence` of `total`: its length octet and the one element.
     fn header(self, total: u8, sequence: u8) -> Vec<u8> {
         let element = match self {
-            Reference::Eight(reference) => Element::Concatenation8 {
-                reference,
-                total,
-                sequence,
-            },
-            Reference::Sixteen(reference) => Element::Concatenation16 {
-                reference,
-                total,
-                sequence,
-            },
+            Reference::Eight(reference) => Element::Concatenation8 { reference, total, sequence },
+            Reference::Sixteen(reference) => Element::Concatenation16 { reference, total, sequence },
         };
-        let header = UserDataHeader {
-            elements: vec![element],
-        };
-        header
-            .to_bytes()
-            .expect("one element of at most 6 octets fits a header")
+        let header = UserDataHeader { elements: vec![element] };
+        header.to_bytes().expect("one element of at most 6 octets fits a header")
     }
 }
 
@@ -103,11 +91,7 @@ pub fn segment_count(text: &str, alphabet: Alphabet) -> Result<usize, SplitError
 ///
 /// # Errors
 /// [`SplitError::Text`] if the alphabet cannot write the text, [`SplitError::TooManySegments`] past 255.
-pub fn split(
-    text: &str,
-    alphabet: Alphabet,
-    reference: Reference,
-) -> Result<Vec<Segment>, SplitError> {
+pub fn split(text: &str, alphabet: Alphabet, reference: Reference) -> Result<Vec<Segment>, SplitError> {
     split_encoded(&alphabet.encode(text)?, alphabet, reference)
 }
 
@@ -119,22 +103,14 @@ pub fn split(
 /// # Errors
 /// [`SplitError::TooManySegments`] if more than 255 would be needed; send the text as `message_payload` or as several
 /// messages.
-pub fn split_encoded(
-    octets: &[u8],
-    alphabet: Alphabet,
-    reference: Reference,
-) -> Result<Vec<Segment>, SplitError> {
+pub fn split_encoded(octets: &[u8], alphabet: Alphabet, reference: Reference) -> Result<Vec<Segment>, SplitError> {
     let cuts = cut(octets, alphabet, reference.header_octets())?;
     // At most SEGMENTS_MAX, as `cut` has seen to.
     let total = cuts.len() as u8;
     Ok((1..=total)
         .zip(cuts)
         .map(|(sequence, range)| Segment {
-            header: if total == 1 {
-                Vec::new()
-            } else {
-                reference.header(total, sequence)
-            },
+            header: if total == 1 { Vec::new() } else { reference.header(total, sequence) },
             body: octets[range].to_vec(),
         })
         .collect())
@@ -156,10 +132,7 @@ impl Part {
     /// [`JoinError::Header`] if the header cannot be read, [`JoinError::NotAPart`] if it numbers no part.
     pub fn from_user_data(user_data: &[u8]) -> Result<Self, JoinError> {
         let (header, body) = UserDataHeader::parse(user_data)?;
-        Ok(Part {
-            concatenation: header.concatenation().ok_or(JoinError::NotAPart)?,
-            body: body.to_vec(),
-        })
+        Ok(Part { concatenation: header.concatenation().ok_or(JoinError::NotAPart)?, body: body.to_vec() })
     }
 }
 
@@ -190,10 +163,7 @@ pub fn join(parts: &[Part]) -> Result<Vec<u8>, JoinError> {
     }
     let mut octets = Vec::new();
     for (sequence, body) in (1..=first.total).zip(bodies) {
-        octets.extend(body.ok_or(JoinError::Missing {
-            sequence,
-            total: first.total,
-        })?);
+        octets.extend(body.ok_or(JoinError::Missing { sequence, total: first.total })?);
     }
     Ok(octets)
 }
@@ -246,11 +216,7 @@ pub enum JoinError {
 }
 
 /// Where to cut: ranges that cover `octets` in order, none of them ending within a character.
-fn cut(
-    octets: &[u8],
-    alphabet: Alphabet,
-    header_octets: usize,
-) -> Result<Vec<Range<usize>>, SplitError> {
+fn cut(octets: &[u8], alphabet: Alphabet, header_octets: usize) -> Result<Vec<Range<usize>>, SplitError> {
     if octets.len() <= capacity(alphabet, 0) {
         return Ok(std::iter::once(0..octets.len()).collect());
     }
@@ -323,41 +289,25 @@ mod tests {
             assert_eq!(count("a".repeat(2 * each), alphabet), 2);
             assert_eq!(count("a".repeat(2 * each + 1), alphabet), 3);
             assert_eq!(count("a".repeat(255 * each), alphabet), 255);
-            assert_eq!(
-                segment_count(&"a".repeat(255 * each + 1), alphabet),
-                Err(SplitError::TooManySegments)
-            );
+            assert_eq!(segment_count(&"a".repeat(255 * each + 1), alphabet), Err(SplitError::TooManySegments));
         }
         let sixteen = Reference::Sixteen(1);
         assert_eq!(lengths(&"a".repeat(161), Alphabet::Gsm7, sixteen), [152, 9]);
-        assert_eq!(
-            lengths(&"a".repeat(141), Alphabet::Latin1, sixteen),
-            [133, 8]
-        );
+        assert_eq!(lengths(&"a".repeat(141), Alphabet::Latin1, sixteen), [133, 8]);
         assert_eq!(lengths(&"a".repeat(71), Alphabet::Ucs2, sixteen), [132, 10]);
     }
 
     #[test]
     fn characters_of_two_units_are_not_cut() {
         let euro_at_the_cut = format!("{}€{}", "a".repeat(152), "b".repeat(20));
-        assert_eq!(
-            lengths(&euro_at_the_cut, Alphabet::Gsm7, REFERENCE),
-            [152, 22]
-        );
+        assert_eq!(lengths(&euro_at_the_cut, Alphabet::Gsm7, REFERENCE), [152, 22]);
         let smile_at_the_cut = format!("{}😀{}", "a".repeat(66), "b".repeat(20));
-        assert_eq!(
-            lengths(&smile_at_the_cut, Alphabet::Ucs2, REFERENCE),
-            [132, 44]
-        );
+        assert_eq!(lengths(&smile_at_the_cut, Alphabet::Ucs2, REFERENCE), [132, 44]);
         // 80 characters of two septets fit one segment exactly.
         assert_eq!(segment_count(&"€".repeat(80), Alphabet::Gsm7), Ok(1));
         assert_eq!(segment_count(&"€".repeat(81), Alphabet::Gsm7), Ok(2));
         // An escape without a successor is cut off whole as well.
-        let lone = split_encoded(
-            &[[b'a'; 160].as_slice(), &[gsm7::ESCAPE]].concat(),
-            Alphabet::Gsm7,
-            REFERENCE,
-        );
+        let lone = split_encoded(&[[b'a'; 160].as_slice(), &[gsm7::ESCAPE]].concat(), Alphabet::Gsm7, REFERENCE);
         assert_eq!(lone.unwrap()[1].body().len(), 8);
     }
 
@@ -374,23 +324,11 @@ mod tests {
         let wide = split(&"x".repeat(200), Alphabet::Gsm7, Reference::Sixteen(0x1234)).unwrap();
         assert_eq!(wide[1].header(), [6, 8, 4, 0x12, 0x34, 2, 2]);
         assert!(wide[1].has_header());
-        assert!(
-            split("日本", Alphabet::Latin1, REFERENCE)
-                .unwrap_err()
-                .to_string()
-                .contains('日')
-        );
+        assert!(split("日本", Alphabet::Latin1, REFERENCE).unwrap_err().to_string().contains('日'));
     }
 
     fn part(reference: u16, total: u8, sequence: u8, body: &str) -> Part {
-        Part {
-            concatenation: Concatenation {
-                reference,
-                total,
-                sequence,
-            },
-            body: body.into(),
-        }
+        Part { concatenation: Concatenation { reference, total, sequence }, body: body.into() }
     }
 
     #[test]
@@ -414,10 +352,7 @@ mod tests {
         assert_eq!(join(&[part(1, 2, 3, "")]), Err(JoinError::NotAPart));
         assert_eq!(join(&[part(1, 2, 0, "")]), Err(JoinError::NotAPart));
         assert_eq!(Part::from_user_data(&[0]), Err(JoinError::NotAPart));
-        assert_eq!(
-            Part::from_user_data(&[]),
-            Err(JoinError::Header(UdhError::Empty))
-        );
+        assert_eq!(Part::from_user_data(&[]), Err(JoinError::Header(UdhError::Empty)));
     }
 
     proptest! {

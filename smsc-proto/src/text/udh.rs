@@ -27,10 +27,7 @@ impl UserDataHeader {
     pub fn parse(user_data: &[u8]) -> Result<(Self, &[u8]), UdhError> {
         let (&length, rest) = user_data.split_first().ok_or(UdhError::Empty)?;
         let Some((mut header, text)) = rest.split_at_checked(usize::from(length)) else {
-            return Err(UdhError::HeaderTruncated {
-                announced: length,
-                available: rest.len(),
-            });
+            return Err(UdhError::HeaderTruncated { announced: length, available: rest.len() });
         };
         let mut elements = Vec::new();
         while let Some((&id, after_id)) = header.split_first() {
@@ -39,12 +36,7 @@ impl UserDataHeader {
                 return Err(UdhError::ElementWithoutLength { id, offset });
             };
             let Some((data, next)) = after_length.split_at_checked(usize::from(announced)) else {
-                return Err(UdhError::ElementTruncated {
-                    id,
-                    offset,
-                    announced,
-                    available: after_length.len(),
-                });
+                return Err(UdhError::ElementTruncated { id, offset, announced, available: after_length.len() });
             };
             elements.push(Element::from_wire(id, data));
             header = next;
@@ -62,8 +54,7 @@ impl UserDataHeader {
             element.append_to(&mut octets);
         }
         let octets_len = octets.len() - 1;
-        octets[0] =
-            u8::try_from(octets_len).map_err(|_| UdhError::TooLong { octets: octets_len })?;
+        octets[0] = u8::try_from(octets_len).map_err(|_| UdhError::TooLong { octets: octets_len })?;
         Ok(octets)
     }
 
@@ -124,54 +115,30 @@ pub enum Element {
 impl Element {
     fn from_wire(id: u8, data: &[u8]) -> Self {
         match (id, data) {
-            (CONCATENATION_8, &[reference, total, sequence]) => Element::Concatenation8 {
-                reference,
-                total,
-                sequence,
-            },
-            (CONCATENATION_16, &[high, low, total, sequence]) => Element::Concatenation16 {
-                reference: u16::from_be_bytes([high, low]),
-                total,
-                sequence,
-            },
-            (PORTS_8, &[destination, originator]) => Element::Ports8 {
-                destination,
-                originator,
-            },
+            (CONCATENATION_8, &[reference, total, sequence]) => Element::Concatenation8 { reference, total, sequence },
+            (CONCATENATION_16, &[high, low, total, sequence]) => {
+                Element::Concatenation16 { reference: u16::from_be_bytes([high, low]), total, sequence }
+            }
+            (PORTS_8, &[destination, originator]) => Element::Ports8 { destination, originator },
             (PORTS_16, &[d_high, d_low, o_high, o_low]) => Element::Ports16 {
                 destination: u16::from_be_bytes([d_high, d_low]),
                 originator: u16::from_be_bytes([o_high, o_low]),
             },
-            _ => Element::Other {
-                id,
-                data: data.to_vec(),
-            },
+            _ => Element::Other { id, data: data.to_vec() },
         }
     }
 
     fn append_to(&self, octets: &mut Vec<u8>) {
         match self {
-            Element::Concatenation8 {
-                reference,
-                total,
-                sequence,
-            } => octets.extend([CONCATENATION_8, 3, *reference, *total, *sequence]),
-            Element::Concatenation16 {
-                reference,
-                total,
-                sequence,
-            } => {
+            Element::Concatenation8 { reference, total, sequence } => {
+                octets.extend([CONCATENATION_8, 3, *reference, *total, *sequence])
+            }
+            Element::Concatenation16 { reference, total, sequence } => {
                 let [high, low] = reference.to_be_bytes();
                 octets.extend([CONCATENATION_16, 4, high, low, *total, *sequence]);
             }
-            Element::Ports8 {
-                destination,
-                originator,
-            } => octets.extend([PORTS_8, 2, *destination, *originator]),
-            Element::Ports16 {
-                destination,
-                originator,
-            } => {
+            Element::Ports8 { destination, originator } => octets.extend([PORTS_8, 2, *destination, *originator]),
+            Element::Ports16 { destination, originator } => {
                 octets.extend([PORTS_16, 4]);
                 octets.extend(destination.to_be_bytes());
                 octets.extend(originator.to_be_bytes());
@@ -186,23 +153,11 @@ impl Element {
 
     fn concatenation(&self) -> Option<Concatenation> {
         let (reference, total, sequence) = match *self {
-            Element::Concatenation8 {
-                reference,
-                total,
-                sequence,
-            } => (u16::from(reference), total, sequence),
-            Element::Concatenation16 {
-                reference,
-                total,
-                sequence,
-            } => (reference, total, sequence),
+            Element::Concatenation8 { reference, total, sequence } => (u16::from(reference), total, sequence),
+            Element::Concatenation16 { reference, total, sequence } => (reference, total, sequence),
             _ => return None,
         };
-        (1..=total).contains(&sequence).then_some(Concatenation {
-            reference,
-            total,
-            sequence,
-        })
+        (1..=total).contains(&sequence).then_some(Concatenation { reference, total, sequence })
     }
 }
 
@@ -219,11 +174,7 @@ pub struct Concatenation {
 
 impl fmt::Display for Concatenation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "part {} of {}, reference {}",
-            self.sequence, self.total, self.reference
-        )
+        write!(f, "part {} of {}, reference {}", self.sequence, self.total, self.reference)
     }
 }
 
@@ -242,9 +193,7 @@ pub enum UdhError {
         available: usize,
     },
     /// The header ends behind an element's identifier.
-    #[error(
-        "the header ends before the length of information element {id:#04x} at offset {offset}"
-    )]
+    #[error("the header ends before the length of information element {id:#04x} at offset {offset}")]
     ElementWithoutLength {
         /// Information element identifier.
         id: u8,
@@ -292,45 +241,16 @@ mod tests {
     #[test]
     fn elements_are_read_and_written() {
         check(&[0], &[]);
-        check(
-            &[5, 0, 3, 0x2a, 2, 1],
-            &[Element::Concatenation8 {
-                reference: 0x2a,
-                total: 2,
-                sequence: 1,
-            }],
-        );
-        check(
-            &[6, 8, 4, 0x12, 0x34, 3, 2],
-            &[Element::Concatenation16 {
-                reference: 0x1234,
-                total: 3,
-                sequence: 2,
-            }],
-        );
-        check(
-            &[6, 5, 4, 0x0b, 0x84, 0x23, 0xf0],
-            &[Element::Ports16 {
-                destination: 2948,
-                originator: 9200,
-            }],
-        );
+        check(&[5, 0, 3, 0x2a, 2, 1], &[Element::Concatenation8 { reference: 0x2a, total: 2, sequence: 1 }]);
+        check(&[6, 8, 4, 0x12, 0x34, 3, 2], &[Element::Concatenation16 { reference: 0x1234, total: 3, sequence: 2 }]);
+        check(&[6, 5, 4, 0x0b, 0x84, 0x23, 0xf0], &[Element::Ports16 { destination: 2948, originator: 9200 }]);
         // Unknown elements and a concatenation of the wrong length keep their place.
         check(
             &[11, 4, 2, 0xf0, 0xf1, 0x24, 1, 1, 0, 2, 9, 9],
             &[
-                Element::Ports8 {
-                    destination: 0xf0,
-                    originator: 0xf1,
-                },
-                Element::Other {
-                    id: 0x24,
-                    data: vec![1],
-                },
-                Element::Other {
-                    id: 0,
-                    data: vec![9, 9],
-                },
+                Element::Ports8 { destination: 0xf0, originator: 0xf1 },
+                Element::Other { id: 0x24, data: vec![1] },
+                Element::Other { id: 0, data: vec![9, 9] },
             ],
         );
     }
@@ -342,15 +262,8 @@ mod tests {
         assert_eq!(parse(&[5, 0, 3, 1, 0, 0]), None);
         assert_eq!(parse(&[5, 0, 3, 1, 2, 3]), None);
         assert_eq!(parse(&[5, 0, 3, 1, 2, 0]), None);
-        let expected = Concatenation {
-            reference: 7,
-            total: 3,
-            sequence: 3,
-        };
-        assert_eq!(
-            parse(&[16, 0, 3, 1, 2, 1, 8, 4, 0, 7, 3, 3, 0, 3, 9, 0, 0]),
-            Some(expected)
-        );
+        let expected = Concatenation { reference: 7, total: 3, sequence: 3 };
+        assert_eq!(parse(&[16, 0, 3, 1, 2, 1, 8, 4, 0, 7, 3, 3, 0, 3, 9, 0, 0]), Some(expected));
         assert_eq!(expected.to_string(), "part 3 of 3, reference 7");
     }
 
@@ -358,45 +271,21 @@ mod tests {
     fn lengths_that_reach_too_far_are_refused() {
         let refused = |octets: &[u8]| UserDataHeader::parse(octets).unwrap_err();
         assert_eq!(refused(&[]), UdhError::Empty);
-        assert_eq!(
-            refused(&[5, 0, 3]),
-            UdhError::HeaderTruncated {
-                announced: 5,
-                available: 2
-            }
-        );
-        assert_eq!(
-            refused(&[4, 0x24, 1, 0, 7, 1]),
-            UdhError::ElementWithoutLength { id: 7, offset: 4 }
-        );
+        assert_eq!(refused(&[5, 0, 3]), UdhError::HeaderTruncated { announced: 5, available: 2 });
+        assert_eq!(refused(&[4, 0x24, 1, 0, 7, 1]), UdhError::ElementWithoutLength { id: 7, offset: 4 });
         assert_eq!(
             refused(&[3, 0, 3, 1, 2, 1]),
-            UdhError::ElementTruncated {
-                id: 0,
-                offset: 1,
-                announced: 3,
-                available: 1
-            }
+            UdhError::ElementTruncated { id: 0, offset: 1, announced: 3, available: 1 }
         );
     }
 
     #[test]
     fn headers_past_255_octets_are_refused() {
-        let header = |octets: usize| UserDataHeader {
-            elements: vec![Element::Other {
-                id: 0x70,
-                data: vec![0; octets],
-            }],
-        };
+        let header =
+            |octets: usize| UserDataHeader { elements: vec![Element::Other { id: 0x70, data: vec![0; octets] }] };
         assert_eq!(header(253).to_bytes().unwrap().len(), 256);
-        assert_eq!(
-            header(254).to_bytes(),
-            Err(UdhError::TooLong { octets: 256 })
-        );
-        assert_eq!(
-            header(256).to_bytes(),
-            Err(UdhError::TooLong { octets: 258 })
-        );
+        assert_eq!(header(254).to_bytes(), Err(UdhError::TooLong { octets: 256 }));
+        assert_eq!(header(256).to_bytes(), Err(UdhError::TooLong { octets: 258 }));
     }
 
     proptest! {

@@ -89,10 +89,7 @@ fn day_of_date(year: i64, month: u8, day: u8) -> i64 {
 /// The inverse of [`day_of_date`].
 fn date_of_day(day: i64) -> (i64, u8, u8) {
     let day = day + EPOCH_DAY;
-    let (cycle, day) = (
-        day.div_euclid(DAYS_PER_CYCLE),
-        day.rem_euclid(DAYS_PER_CYCLE),
-    );
+    let (cycle, day) = (day.div_euclid(DAYS_PER_CYCLE), day.rem_euclid(DAYS_PER_CYCLE));
     // Take out the leap days that lie before `day`: one per 1_460 days, none at a century, one again at the cycle's end.
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day_of_year = day - (365 * year + year / 4 - year / 100);

@@ -53,10 +53,7 @@ impl WallTime {
     /// Days since the epoch and milliseconds within the day.
     pub(super) fn day_and_millis(self) -> (i64, i64) {
         // Both quotient and remainder are far below i64::MAX.
-        (
-            (self.0 / MILLIS_PER_DAY) as i64,
-            (self.0 % MILLIS_PER_DAY) as i64,
-        )
+        ((self.0 / MILLIS_PER_DAY) as i64, (self.0 % MILLIS_PER_DAY) as i64)
     }
 
     /// The inverse of [`WallTime::day_and_millis`]: `None` before the epoch, [`WallTime::MAX`] past the range.
@@ -171,29 +168,17 @@ mod tests {
     #[test]
     fn arithmetic_saturates_at_both_ends() {
         assert_eq!(WallTime::MAX + Duration::MAX, WallTime::MAX);
-        assert_eq!(
-            WallTime::from_millis(5) - Duration::from_secs(1),
-            WallTime::EPOCH
-        );
+        assert_eq!(WallTime::from_millis(5) - Duration::from_secs(1), WallTime::EPOCH);
         assert_eq!(MonoTime::MAX + Duration::from_nanos(1), MonoTime::MAX);
         assert_eq!(MonoTime::ZERO - Duration::MAX, MonoTime::ZERO);
-        assert_eq!(
-            MonoTime::ZERO.saturating_since(MonoTime::MAX),
-            Duration::ZERO
-        );
-        assert_eq!(
-            WallTime::from_millis(1_500).saturating_since(WallTime::EPOCH),
-            Duration::from_millis(1_500)
-        );
+        assert_eq!(MonoTime::ZERO.saturating_since(MonoTime::MAX), Duration::ZERO);
+        assert_eq!(WallTime::from_millis(1_500).saturating_since(WallTime::EPOCH), Duration::from_millis(1_500));
     }
 
     #[test]
     fn wall_time_is_shown_as_utc() {
         assert_eq!(WallTime::EPOCH.to_string(), "1970-01-01T00:00:00.000Z");
-        assert_eq!(
-            WallTime::from_millis(951_827_696_789).to_string(),
-            "2000-02-29T12:34:56.789Z"
-        );
+        assert_eq!(WallTime::from_millis(951_827_696_789).to_string(), "2000-02-29T12:34:56.789Z");
         // The far end has no reader, but must not panic.
         assert!(WallTime::MAX.to_string().ends_with('Z'));
     }

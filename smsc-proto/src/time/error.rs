@@ -89,9 +89,7 @@ pub enum TimeError {
         max: u8,
     },
     /// The last character says neither absolute nor relative.
-    #[error(
-        "the time ends with octet {found:#04x}, expected '+' or '-' (absolute) or 'R' (relative)"
-    )]
+    #[error("the time ends with octet {found:#04x}, expected '+' or '-' (absolute) or 'R' (relative)")]
     Indicator {
         /// The octet found.
         found: u8,

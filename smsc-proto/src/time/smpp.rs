@@ -35,9 +35,7 @@ impl SmppTime {
         if text.is_empty() {
             return Err(TimeError::Empty);
         }
-        let text: &[u8; TIME_LEN] = text
-            .try_into()
-            .map_err(|_| TimeError::Length { found: text.len() })?;
+        let text: &[u8; TIME_LEN] = text.try_into().map_err(|_| TimeError::Length { found: text.len() })?;
         let two = |field: TimeField| {
             let at = field.position();
             Ok(digit(text, field, at)? * 10 + digit(text, field, at + 1)?)
@@ -52,8 +50,7 @@ impl SmppTime {
         let quarters = two(TimeField::Offset)?;
         let behind = match text[TIME_LEN - 1] {
             b'R' => {
-                return RelativeTime::new(year, month, day, hour, minute, second)
-                    .map(SmppTime::Relative);
+                return RelativeTime::new(year, month, day, hour, minute, second).map(SmppTime::Relative);
             }
             b'+' => false,
             b'-' => true,
@@ -62,12 +59,7 @@ impl SmppTime {
         in_range(TimeField::Month, month, 1, 12)?;
         // The century is open until the time is resolved, and with it whether a year 00 has a 29 February.
         let leap_or_not = 2000 + i64::from(year);
-        in_range(
-            TimeField::Day,
-            day,
-            1,
-            civil::days_in_month(leap_or_not, month),
-        )?;
+        in_range(TimeField::Day, day, 1, civil::days_in_month(leap_or_not, month))?;
         in_range(TimeField::Hour, hour, 0, 23)?;
         in_range(TimeField::Minute, minute, 0, 59)?;
         in_range(TimeField::Second, second, 0, 59)?;
@@ -170,11 +162,7 @@ impl AbsoluteTime {
     pub fn resolve(self, now: WallTime) -> Result<WallTime, TimeError> {
         let year = civil::year_in_window(self.year, now);
         if self.day > civil::days_in_month(year, self.month) {
-            return Err(TimeError::NoSuchDay {
-                year,
-                month: self.month,
-                day: self.day,
-            });
+            return Err(TimeError::NoSuchDay { year, month: self.month, day: self.day });
         }
         let civil = Civil {
             year,
@@ -185,9 +173,7 @@ impl AbsoluteTime {
             second: self.second,
             milli: u16::from(self.tenth) * 100,
         };
-        civil
-            .to_wall(self.offset.millis())
-            .ok_or(TimeError::BeforeEpoch { year })
+        civil.to_wall(self.offset.millis()).ok_or(TimeError::BeforeEpoch { year })
     }
 
     /// The distance from UTC of the clock that wrote this.
@@ -237,28 +223,14 @@ impl RelativeTime {
     ///
     /// # Errors
     /// [`TimeError::OutOfRange`] with the first unit over 99, which two digits cannot hold.
-    pub fn new(
-        years: u8,
-        months: u8,
-        days: u8,
-        hours: u8,
-        minutes: u8,
-        seconds: u8,
-    ) -> Result<Self, TimeError> {
+    pub fn new(years: u8, months: u8, days: u8, hours: u8, minutes: u8, seconds: u8) -> Result<Self, TimeError> {
         in_range(TimeField::Year, years, 0, 99)?;
         in_range(TimeField::Month, months, 0, 99)?;
         in_range(TimeField::Day, days, 0, 99)?;
         in_range(TimeField::Hour, hours, 0, 99)?;
         in_range(TimeField::Minute, minutes, 0, 99)?;
         in_range(TimeField::Second, seconds, 0, 99)?;
-        Ok(RelativeTime {
-            years,
-            months,
-            days,
-            hours,
-            minutes,
-            seconds,
-        })
+        Ok(RelativeTime { years, months, days, hours, minutes, seconds })
     }
 
     /// The instant that far after `now`, at most [`WallTime::MAX`].
@@ -278,10 +250,7 @@ impl RelativeTime {
             + u64::from(self.minutes) * 60
             + u64::from(self.seconds);
         // Never before `now`, hence never before the epoch.
-        civil
-            .to_wall(0)
-            .unwrap_or(now)
-            .saturating_add(Duration::from_secs(fixed))
+        civil.to_wall(0).unwrap_or(now).saturating_add(Duration::from_secs(fixed))
     }
 }
 
@@ -315,12 +284,7 @@ impl UtcOffset {
     /// # Errors
     /// [`TimeError::OutOfRange`] beyond 12 hours in either direction, which the wire cannot hold.
     pub fn from_quarter_hours(quarters: i8) -> Result<Self, TimeError> {
-        in_range(
-            TimeField::Offset,
-            quarters.unsigned_abs(),
-            0,
-            Self::QUARTERS_MAX,
-        )?;
+        in_range(TimeField::Offset, quarters.unsigned_abs(), 0, Self::QUARTERS_MAX)?;
         Ok(UtcOffset(quarters))
     }
 
@@ -338,25 +302,12 @@ impl UtcOffset {
 fn digit(text: &[u8; TIME_LEN], field: TimeField, position: usize) -> Result<u8, TimeError> {
     match text[position] {
         found @ b'0'..=b'9' => Ok(found - b'0'),
-        found => Err(TimeError::NotDigit {
-            field,
-            position,
-            found,
-        }),
+        found => Err(TimeError::NotDigit { field, position, found }),
     }
 }
 
 fn in_range(field: TimeField, value: u8, min: u8, max: u8) -> Result<(), TimeError> {
-    if (min..=max).contains(&value) {
-        Ok(())
-    } else {
-        Err(TimeError::OutOfRange {
-            field,
-            value,
-            min,
-            max,
-        })
-    }
+    if (min..=max).contains(&value) { Ok(()) } else { Err(TimeError::OutOfRange { field, value, min, max }) }
 }
 
 #[cfg(test)]
@@ -397,10 +348,7 @@ mod tests {
         let last_of_january = WallTime::from_millis(1_801_353_600_000);
         assert_eq!(last_of_january.to_string(), "2027-01-31T00:00:00.000Z");
         let month: SmppTime = "000100000000000R".parse().unwrap();
-        assert_eq!(
-            month.resolve(last_of_january).unwrap().to_string(),
-            "2027-02-28T00:00:00.000Z"
-        );
+        assert_eq!(month.resolve(last_of_january).unwrap().to_string(), "2027-02-28T00:00:00.000Z");
         let longest = RelativeTime::new(99, 99, 99, 99, 99, 99).unwrap();
         assert_eq!(longest.resolve(WallTime::MAX), WallTime::MAX);
     }
@@ -437,27 +385,14 @@ mod tests {
         let leap: SmppTime = "000229000000000+".parse().unwrap();
         assert!(leap.resolve(NOW).is_ok(), "2000 is a leap year");
         let in_2080 = WallTime::from_millis(3_471_292_800_000);
-        assert_eq!(
-            leap.resolve(in_2080),
-            Err(TimeError::NoSuchDay {
-                year: 2100,
-                month: 2,
-                day: 29
-            })
-        );
+        assert_eq!(leap.resolve(in_2080), Err(TimeError::NoSuchDay { year: 2100, month: 2, day: 29 }));
         let old: SmppTime = "600101000000000+".parse().unwrap();
-        assert_eq!(
-            old.resolve(WallTime::EPOCH),
-            Err(TimeError::BeforeEpoch { year: 1960 })
-        );
+        assert_eq!(old.resolve(WallTime::EPOCH), Err(TimeError::BeforeEpoch { year: 1960 }));
     }
 
     #[test]
     fn offsets_beyond_twelve_hours_are_refused() {
-        assert_eq!(
-            UtcOffset::from_quarter_hours(-48).unwrap().quarter_hours(),
-            -48
-        );
+        assert_eq!(UtcOffset::from_quarter_hours(-48).unwrap().quarter_hours(), -48);
         assert!(UtcOffset::from_quarter_hours(49).is_err());
         assert!(UtcOffset::from_quarter_hours(i8::MIN).is_err());
         assert!(RelativeTime::new(0, 0, 0, 100, 0, 0).is_err());

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::Tlvs;
 use crate::types::{
-    BroadcastContentType, BroadcastFrequencyInterval, InterfaceVersion, MessageId, MessageState,
-    NetworkErrorCode, NetworkId, StatusText, TimeString,
+    BroadcastContentType, BroadcastFrequencyInterval, InterfaceVersion, MessageId, MessageState, NetworkErrorCode,
+    NetworkId, StatusText, TimeString,
 };
 
 /// Which optional parameter a TLV is. Any value survives a round trip; Debug prints the specification's name.

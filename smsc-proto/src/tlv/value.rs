@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::types::{
-    BroadcastContentType, BroadcastFrequencyInterval, InterfaceVersion, MessageId, MessageState,
-    NetworkErrorCode, NetworkId, StatusText, TimeString,
+    BroadcastContentType, BroadcastFrequencyInterval, InterfaceVersion, MessageId, MessageState, NetworkErrorCode,
+    NetworkId, StatusText, TimeString,
 };
 
 /// A type that a TLV can hold.

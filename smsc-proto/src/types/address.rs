@@ -153,11 +153,7 @@ impl Address {
 impl From<Address> for LongAddress {
     fn from(address: Address) -> Self {
         // What fits 20 octets fits 64.
-        LongAddress {
-            ton: address.ton,
-            npi: address.npi,
-            addr: LongAddr(address.addr.0),
-        }
+        LongAddress { ton: address.ton, npi: address.npi, addr: LongAddr(address.addr.0) }
     }
 }
 
@@ -176,26 +172,16 @@ mod tests {
     #[test]
     fn a_value_that_does_not_fit_names_its_parameter() {
         let long = Address::international("123456789012345678901").expect_err("21 digits");
-        assert_eq!(
-            long.to_string(),
-            "addr has 21 octets, at most 20 are allowed"
-        );
+        assert_eq!(long.to_string(), "addr has 21 octets, at most 20 are allowed");
         let nul = "1\0".parse::<Addr>().expect_err("a NUL");
-        assert_eq!(
-            nul.to_string(),
-            "addr contains a NUL at octet 1; a string ends with its first NUL"
-        );
+        assert_eq!(nul.to_string(), "addr contains a NUL at octet 1; a string ends with its first NUL");
     }
 
     #[test]
     fn a_long_address_becomes_a_short_one_if_it_fits() {
         let address = Address::international("15551234567").expect("a short number");
-        assert_eq!(
-            Address::try_from(LongAddress::from(address.clone())),
-            Ok(address)
-        );
-        let long = LongAddress::new(Ton::UNKNOWN, Npi::INTERNET, "2001:db8::1234:5678:9abc")
-            .expect("24 octets");
+        assert_eq!(Address::try_from(LongAddress::from(address.clone())), Ok(address));
+        let long = LongAddress::new(Ton::UNKNOWN, Npi::INTERNET, "2001:db8::1234:5678:9abc").expect("24 octets");
         assert!(Address::try_from(long).is_err());
     }
 

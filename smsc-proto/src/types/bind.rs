@@ -77,11 +77,7 @@ pub enum BindMode {
 
 impl BindMode {
     /// Every mode.
-    pub const ALL: [BindMode; 3] = [
-        BindMode::Transmitter,
-        BindMode::Receiver,
-        BindMode::Transceiver,
-    ];
+    pub const ALL: [BindMode; 3] = [BindMode::Transmitter, BindMode::Receiver, BindMode::Transceiver];
 
     /// Whether the ESME may submit.
     #[inline]
@@ -127,14 +123,8 @@ mod tests {
 
     #[test]
     fn modes_say_what_they_may() {
-        let submit: Vec<BindMode> = BindMode::ALL
-            .into_iter()
-            .filter(|mode| mode.can_submit())
-            .collect();
-        let receive: Vec<BindMode> = BindMode::ALL
-            .into_iter()
-            .filter(|mode| mode.can_receive())
-            .collect();
+        let submit: Vec<BindMode> = BindMode::ALL.into_iter().filter(|mode| mode.can_submit()).collect();
+        let receive: Vec<BindMode> = BindMode::ALL.into_iter().filter(|mode| mode.can_receive()).collect();
         assert_eq!(submit, [BindMode::Transmitter, BindMode::Transceiver]);
         assert_eq!(receive, [BindMode::Receiver, BindMode::Transceiver]);
     }

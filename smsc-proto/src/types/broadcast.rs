@@ -18,10 +18,7 @@ impl BroadcastContentType {
 
     /// Reads the value of the TLV.
     pub const fn from_octets([network_type, high, low]: [u8; 3]) -> Self {
-        BroadcastContentType {
-            network_type,
-            service: u16::from_be_bytes([high, low]),
-        }
+        BroadcastContentType { network_type, service: u16::from_be_bytes([high, low]) }
     }
 }
 
@@ -43,9 +40,6 @@ impl BroadcastFrequencyInterval {
 
     /// Reads the value of the TLV.
     pub const fn from_octets([unit, high, low]: [u8; 3]) -> Self {
-        BroadcastFrequencyInterval {
-            unit,
-            count: u16::from_be_bytes([high, low]),
-        }
+        BroadcastFrequencyInterval { unit, count: u16::from_be_bytes([high, low]) }
     }
 }

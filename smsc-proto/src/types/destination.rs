@@ -27,9 +27,7 @@ impl Field for DestAddress {
     fn read(reader: &mut Reader<'_>, name: &'static str) -> Result<Self, FieldError> {
         match reader.u8("dest_flag")? {
             DEST_FLAG_SME => Address::read(reader, name).map(DestAddress::Sme),
-            DEST_FLAG_DISTRIBUTION_LIST => {
-                DlName::read(reader, "dl_name").map(DestAddress::DistributionList)
-            }
+            DEST_FLAG_DISTRIBUTION_LIST => DlName::read(reader, "dl_name").map(DestAddress::DistributionList),
             value => Err(FieldError::new("dest_flag", Problem::DestFlag { value })),
         }
     }

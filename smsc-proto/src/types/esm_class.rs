@@ -89,11 +89,7 @@ impl EsmClass {
     /// The same with or without the mark for a user data header.
     #[must_use]
     pub const fn with_udhi(self, udhi: bool) -> EsmClass {
-        EsmClass(if udhi {
-            self.0 | Self::UDHI
-        } else {
-            self.0 & !Self::UDHI
-        })
+        EsmClass(if udhi { self.0 | Self::UDHI } else { self.0 & !Self::UDHI })
     }
 
     /// The same with another messaging mode.
@@ -111,13 +107,7 @@ impl EsmClass {
 
 impl fmt::Debug for EsmClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:#04x} ({:?}, {:?}",
-            self.0,
-            self.mode(),
-            self.message_type()
-        )?;
+        write!(f, "{:#04x} ({:?}, {:?}", self.0, self.mode(), self.message_type())?;
         if self.udhi() {
             f.write_str(", udhi")?;
         }
@@ -138,26 +128,12 @@ mod tests {
     fn parts_are_where_the_specification_puts_them() {
         assert_eq!(EsmClass(0x03).mode(), MessagingMode::StoreAndForward);
         assert_eq!(EsmClass(0x04).message_type(), MessageType::DeliveryReceipt);
-        assert_eq!(
-            EsmClass(0x10).message_type(),
-            MessageType::UserAcknowledgement
-        );
-        assert_eq!(
-            EsmClass(0x18).message_type(),
-            MessageType::ConversationAbort
-        );
-        assert_eq!(
-            EsmClass(0x20).message_type(),
-            MessageType::IntermediateNotification
-        );
+        assert_eq!(EsmClass(0x10).message_type(), MessageType::UserAcknowledgement);
+        assert_eq!(EsmClass(0x18).message_type(), MessageType::ConversationAbort);
+        assert_eq!(EsmClass(0x20).message_type(), MessageType::IntermediateNotification);
         assert_eq!(EsmClass(0x3c).message_type(), MessageType::Reserved);
         assert!(EsmClass(0x40).udhi() && !EsmClass(0x40).reply_path());
         assert!(EsmClass(0x80).reply_path() && !EsmClass(0x80).udhi());
-        assert_eq!(
-            EsmClass(0xc3)
-                .with_udhi(false)
-                .with_mode(MessagingMode::Datagram),
-            EsmClass(0x81)
-        );
+        assert_eq!(EsmClass(0xc3).with_udhi(false).with_mode(MessagingMode::Datagram), EsmClass(0x81));
     }
 }

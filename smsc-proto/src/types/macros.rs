@@ -129,11 +129,7 @@ macro_rules! c_octet_string_shown {
     (secret, $name:ident) => {
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(if self.is_empty() {
-                    "(empty)"
-                } else {
-                    "(hidden)"
-                })
+                f.write_str(if self.is_empty() { "(empty)" } else { "(hidden)" })
             }
         }
     };
@@ -220,17 +216,9 @@ pub(crate) use {c_octet_string, c_octet_string_shown, octet_code, octet_field};
 use crate::error::ValueError;
 
 /// The two rules of a C-Octet String: not too long, no NUL inside.
-pub(crate) fn check_c_octets(
-    field: &'static str,
-    octets: &[u8],
-    octets_max: usize,
-) -> Result<(), ValueError> {
+pub(crate) fn check_c_octets(field: &'static str, octets: &[u8], octets_max: usize) -> Result<(), ValueError> {
     if octets.len() > octets_max {
-        return Err(ValueError::TooLong {
-            field,
-            length: octets.len(),
-            octets_max,
-        });
+        return Err(ValueError::TooLong { field, length: octets.len(), octets_max });
     }
     match octets.iter().position(|octet| *octet == 0) {
         Some(position) => Err(ValueError::Nul { field, position }),

@@ -24,10 +24,7 @@ impl NetworkErrorCode {
 
     /// Reads the value of the TLV.
     pub const fn from_octets([network_type, high, low]: [u8; 3]) -> Self {
-        NetworkErrorCode {
-            network_type,
-            error_code: u16::from_be_bytes([high, low]),
-        }
+        NetworkErrorCode { network_type, error_code: u16::from_be_bytes([high, low]) }
     }
 }
 

@@ -93,10 +93,7 @@ mod tests {
     #[test]
     fn parts_are_where_the_specification_puts_them() {
         assert_eq!(RegisteredDelivery(0x01).receipt(), ReceiptRequest::Always);
-        assert_eq!(
-            RegisteredDelivery(0x12).receipt(),
-            ReceiptRequest::OnFailure
-        );
+        assert_eq!(RegisteredDelivery(0x12).receipt(), ReceiptRequest::OnFailure);
         assert_eq!(RegisteredDelivery(0x08).acknowledgement(), AckRequest::User);
         assert!(RegisteredDelivery(0x10).intermediate_notification());
         assert!(!RegisteredDelivery(0x0f).intermediate_notification());

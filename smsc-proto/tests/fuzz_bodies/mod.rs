@@ -5,9 +5,7 @@
 
 use smsc_proto::receipt::{ParsedReceipt, Receipt, ReceiptDate, ReceiptState, TEXT_OCTETS_MAX};
 use smsc_proto::text::gsm7::{self, FillBits};
-use smsc_proto::text::{
-    Alphabet, Part, Reference, SEGMENTS_MAX, SplitError, UserDataHeader, join, split_encoded,
-};
+use smsc_proto::text::{Alphabet, Part, Reference, SEGMENTS_MAX, SplitError, UserDataHeader, join, split_encoded};
 use smsc_proto::time::{SmppTime, WallTime};
 
 /// Octets of user data that a network carries in one segment.
@@ -21,9 +19,7 @@ pub fn alphabet(input: &[u8]) {
     let lossy = alphabet.decode_lossy(octets);
     if let Ok(text) = alphabet.decode(octets) {
         assert_eq!(lossy, text);
-        let again = alphabet
-            .encode(&text)
-            .expect("what was read can be written");
+        let again = alphabet.encode(&text).expect("what was read can be written");
         assert_eq!(alphabet.decode(&again).as_ref(), Ok(&text));
         // An undefined escape of the GSM alphabet is read as one character and written as that.
         if alphabet != Alphabet::Gsm7 || !octets.contains(&gsm7::ESCAPE) {
@@ -52,10 +48,7 @@ pub fn packing(input: &[u8]) {
     let header_len = usize::from(header_octets % 16);
     let _ = gsm7::unpack_user_data(octets, header_len, header_octets);
     if let Ok((length, packed)) = gsm7::pack_user_data(&octets[..octets.len() / 2], octets) {
-        assert_eq!(
-            gsm7::unpack_user_data(&packed, octets.len() / 2, length).as_deref(),
-            Ok(octets)
-        );
+        assert_eq!(gsm7::unpack_user_data(&packed, octets.len() / 2, length).as_deref(), Ok(octets));
     }
 }
 
@@ -98,8 +91,7 @@ pub fn segments(input: &[u8]) {
         let carried = match alphabet {
             Alphabet::Gsm7 => {
                 let septets: Vec<u8> = segment.body().iter().map(|octet| octet & 0x7f).collect();
-                let (length, packed) =
-                    gsm7::pack_user_data(segment.header(), &septets).expect("it fits");
+                let (length, packed) = gsm7::pack_user_data(segment.header(), &septets).expect("it fits");
                 assert!(length <= 160);
                 packed
             }

@@ -46,6 +46,7 @@ struct Shared {
     checkpoint_index: AtomicU64,
     checkpoint_took_us: AtomicU64,
     installing: AtomicBool,
+    config_version: AtomicU64,
 }
 
 impl StateMachine {
@@ -69,6 +70,7 @@ impl StateMachine {
             frozen_bytes: AtomicUsize::new(0),
             checkpoint_took_us: AtomicU64::new(0),
             installing: AtomicBool::new(false),
+            config_version: AtomicU64::new(1),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -101,6 +103,11 @@ impl StateMachine {
     /// Whether a snapshot from the leader is being installed.
     pub fn installing(&self) -> bool {
         self.shared.installing.load(Ordering::Relaxed)
+    }
+
+    /// Grows whenever accounts, routes, handsets or settings change.
+    pub fn config_version(&self) -> u64 {
+        self.shared.config_version.load(Ordering::Acquire)
     }
 
     /// The node's data directory.
@@ -188,6 +195,9 @@ impl StateMachine {
                 self.shared.overlay_bytes.store(machine.overlay_weight(), Ordering::Relaxed);
             }
         }
+        if changes.contains(&Change::Config) {
+            self.shared.config_version.fetch_add(1, Ordering::AcqRel);
+        }
         if !changes.is_empty()
             && let Some(sink) = self.shared.changes.lock().expect("never held across a panic").as_ref()
         {
@@ -217,6 +227,7 @@ impl StateMachine {
         shared.overlay_bytes.store(0, Ordering::Relaxed);
         *shared.view.lock().expect("never held across a panic") = Some(view);
         *slot = Some(store);
+        shared.config_version.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 }

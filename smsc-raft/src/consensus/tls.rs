@@ -205,6 +205,14 @@ impl Credentials {
             .domain_name(Holder::Node(target).dns_name())
     }
 
+    /// For a connection to a node known by its host name or address only, which its certificate must name.
+    pub fn client_of_host(&self, host: &str) -> ClientTlsConfig {
+        ClientTlsConfig::new()
+            .ca_certificate(self.ca.clone())
+            .identity(self.identity.clone())
+            .domain_name(host)
+    }
+
     /// For a server that talks to nobody whom the CA does not vouch for.
     pub fn server(&self) -> ServerTlsConfig {
         ServerTlsConfig::new().identity(self.identity.clone()).client_ca_root(self.ca.clone())

@@ -37,6 +37,11 @@ impl Machine {
         self.waiting_count
     }
 
+    /// The id that the next message gets: every message ever stored has a smaller one.
+    pub fn next_message_id(&self) -> u64 {
+        self.next_message_id
+    }
+
     /// When the next scheduled message moves into its queue, UTC milliseconds; it does with the first batch after.
     pub fn next_scheduled_ms(&self) -> Option<u64> {
         (self.next_scheduled_ms != u64::MAX).then_some(self.next_scheduled_ms)

@@ -103,7 +103,7 @@ async fn status_and_notes_reach_the_peer() {
     assert_eq!(transport.status(2, &peer, within).await.expect("answered").node_id, 2);
     let note = LeaderNote { term: 3, node_id: 1, release_token_hash: Bytes::from_static(b"hash") };
     transport.note(2, &peer, note.clone(), within).await.expect("taken");
-    assert_eq!(*nodes[1].notes.lock().expect("no panic under the lock"), [note.clone()]);
+    assert_eq!(*nodes[1].notes.lock().expect("no panic under the lock"), std::slice::from_ref(&note));
 
     let forged = LeaderNote { node_id: 2, ..note };
     let refused = transport.note(2, &peer, forged, within).await.expect_err("not node 2");

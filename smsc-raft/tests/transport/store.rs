@@ -183,7 +183,7 @@ pub struct MemSnapshot(pub Rows);
 
 /// Even and odd values lie in tables of their own, so that a snapshot has more than one.
 fn table_of(value: &[u8]) -> &'static str {
-    if value.len() % 2 == 0 { "even" } else { "odd" }
+    if value.len().is_multiple_of(2) { "even" } else { "odd" }
 }
 
 impl SnapshotSource for MemSnapshot {

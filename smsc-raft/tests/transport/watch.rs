@@ -23,7 +23,7 @@ async fn a_dead_peer_shows_at_once() {
         let Link::Lost { at, cause } = state.link else { unreachable!("waited for it") };
         println!("node {}: lost after {:?}, {cause:?}", node.id, at - killed);
         assert!(matches!(cause, Loss::Closed(_)), "{cause:?}");
-        assert!(at - killed < Duration::from_millis(40), "noticed after {:?} only", at - killed);
+        assert!(at - killed < Duration::from_millis(100), "noticed after {:?} only", at - killed);
         assert_eq!(state.losses, 1);
     }
 }
@@ -38,7 +38,7 @@ async fn a_peer_that_shuts_down_ends_its_streams() {
     nodes[1].shutdown.send_replace(true);
     let state = until(&nodes[0].watch, 2, |state| matches!(state.link, Link::Lost { .. })).await;
     let Link::Lost { at, .. } = state.link else { unreachable!("waited for it") };
-    assert!(at - begin < Duration::from_millis(40), "noticed after {:?} only", at - begin);
+    assert!(at - begin < Duration::from_millis(100), "noticed after {:?} only", at - begin);
     let serving = nodes[1].serving.take().expect("was serving");
     serving.await.expect("no panic").expect("a clean end");
     assert!(begin.elapsed() < Duration::from_millis(1500), "took {:?}", begin.elapsed());

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal};
+use nix::unistd::Pid;
 use smsc_raft::leadership::MonoTime;
 
 use super::inherited_channel;
@@ -18,6 +19,8 @@ const IDLE: Duration = Duration::from_secs(3_600);
 /// A takedown that the kernel refused is tried again, until the kernel itself has dropped the address.
 const RETRY: Duration = Duration::from_millis(20);
 const RETRIES_MAX: u32 = 150;
+/// Where holding means listening: how long after the end of its lease a daemon may take to close its listener.
+const LISTENER_GRACE: Duration = Duration::from_millis(150);
 
 /// As `ps` shows it; at most 15 bytes.
 const PROCESS_NAME: &str = "smsc-guard";
@@ -36,6 +39,7 @@ pub fn guard_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    let daemon = nix::unistd::getppid();
     outlive_the_daemon();
     let takedown = match Takedown::open() {
         Ok(takedown) => takedown,
@@ -44,7 +48,7 @@ pub fn guard_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    GuardProcess { channel, takedown, claim: None }.run()
+    GuardProcess { channel, takedown, claim: None, daemon }.run()
 }
 
 /// What stops the daemon (a terminal's Ctrl-C, a supervisor's SIGTERM to the group) must not stop the guard first.
@@ -65,6 +69,7 @@ struct GuardProcess {
     channel: Channel,
     takedown: Takedown,
     claim: Option<Claim>,
+    daemon: Pid,
 }
 
 impl GuardProcess {
@@ -74,6 +79,9 @@ impl GuardProcess {
         }
         loop {
             let wait = match &self.claim {
+                Some(claim) if claim.addresses.is_empty() => {
+                    (MonoTime::from_nanos(claim.deadline_ns) + LISTENER_GRACE).since(MonoTime::now())
+                }
                 Some(claim) => MonoTime::from_nanos(claim.deadline_ns).since(MonoTime::now()),
                 None => IDLE,
             };
@@ -118,16 +126,34 @@ impl GuardProcess {
     /// the next silence.
     fn handle_silence(&mut self) {
         let now = MonoTime::now().as_nanos();
-        let Some(claim) = self.claim.take_if(|claim| claim.deadline_ns <= now) else {
+        // A daemon that lives gives up by itself when its lease ends; ending it is for one that does not.
+        let grace = |claim: &Claim| if claim.addresses.is_empty() { as_nanos(LISTENER_GRACE) } else { 0 };
+        let Some(claim) = self.claim.take_if(|claim| claim.deadline_ns + grace(claim) <= now) else {
             return;
         };
         let why = "the lease has passed without another";
         if claim.addresses.is_empty() {
-            // Holding means listening here, and the daemon's process still does.
-            say(&format!("{why} (term {}): the daemon stands still", claim.term));
-            self.tell_removed(&claim);
+            // Holding means listening here, and the daemon's process still does: only its end releases the address.
+            // What follows its end is seen at the next read.
+            say(&format!("{why} (term {}): ending the daemon, which stands still", claim.term));
+            self.claim = Some(claim);
+            self.end_the_daemon();
         } else if !self.undo(&claim, why) {
             self.claim = Some(claim);
+        }
+    }
+
+    /// Kills the process that started this one, unless it is gone and another stands in its place.
+    fn end_the_daemon(&mut self) {
+        if nix::unistd::getppid() != self.daemon {
+            return;
+        }
+        if let Err(errno) = nix::sys::signal::kill(self.daemon, Signal::SIGKILL) {
+            say(&format!("cannot end the daemon: {errno}"));
+        }
+        if let Some(claim) = self.claim.as_mut() {
+            // The kernel needs a moment to close what the daemon had open.
+            claim.deadline_ns = (MonoTime::now() + RETRY).as_nanos();
         }
     }
 
@@ -182,6 +208,10 @@ impl GuardProcess {
     fn tell(&self, message: &FromGuard) -> io::Result<()> {
         self.channel.send(message)
     }
+}
+
+fn as_nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A line on standard error, which is the daemon's; nobody may be reading it any more.

@@ -11,18 +11,14 @@ use crate::pdu::{Body, COMMAND_IDS, Pdu};
 
 /// Octets with a header in front that names an operation and the right length.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
-    (
-        0..COMMAND_IDS.len(),
-        vec(prop_oneof![3 => Just(0), 2 => any::<u8>()], 0..200),
-    )
-        .prop_map(|(operation, body)| {
-            let mut frame = Vec::new();
-            for word in [16 + body.len() as u32, COMMAND_IDS[operation].0, 0, 1] {
-                frame.extend_from_slice(&word.to_be_bytes());
-            }
-            frame.extend(body);
-            frame
-        })
+    (0..COMMAND_IDS.len(), vec(prop_oneof![3 => Just(0), 2 => any::<u8>()], 0..200)).prop_map(|(operation, body)| {
+        let mut frame = Vec::new();
+        for word in [16 + body.len() as u32, COMMAND_IDS[operation].0, 0, 1] {
+            frame.extend_from_slice(&word.to_be_bytes());
+        }
+        frame.extend(body);
+        frame
+    })
 }
 
 proptest! {

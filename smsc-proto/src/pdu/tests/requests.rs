@@ -2,8 +2,8 @@
 
 use super::{check, octets};
 use crate::pdu::{
-    AlertNotification, Bind, Body, BroadcastSm, CancelBroadcastSm, CancelSm, DataSm, DeliverSm,
-    EnquireLink, Outbind, QueryBroadcastSm, QuerySm, ReplaceSm, SubmitMulti, SubmitSm, Unbind,
+    AlertNotification, Bind, Body, BroadcastSm, CancelBroadcastSm, CancelSm, DataSm, DeliverSm, EnquireLink, Outbind,
+    QueryBroadcastSm, QuerySm, ReplaceSm, SubmitMulti, SubmitSm, Unbind,
 };
 use crate::status::CommandStatus;
 use crate::tlv::{Tag, Tlvs};
@@ -53,18 +53,8 @@ fn bind_receiver_and_transceiver() {
         ..Default::default()
     };
     let body = "'esme' 00 'pw' 00 00 50 00 00 '^1555' 00";
-    check(
-        &format!("00000022 00000001 00000000 00000002 {body}"),
-        OK,
-        2,
-        Body::bind(BindMode::Receiver, bind.clone()),
-    );
-    check(
-        &format!("00000022 00000009 00000000 00000002 {body}"),
-        OK,
-        2,
-        Body::bind(BindMode::Transceiver, bind),
-    );
+    check(&format!("00000022 00000001 00000000 00000002 {body}"), OK, 2, Body::bind(BindMode::Receiver, bind.clone()));
+    check(&format!("00000022 00000009 00000000 00000002 {body}"), OK, 2, Body::bind(BindMode::Transceiver, bind));
 }
 
 #[test]
@@ -73,28 +63,14 @@ fn outbind() {
         "0000001C 0000000B 00000000 00000001 'centre' 00 'pass' 00",
         OK,
         1,
-        Body::Outbind(Outbind {
-            system_id: text("centre"),
-            password: text("pass"),
-            tlvs: Tlvs::new(),
-        }),
+        Body::Outbind(Outbind { system_id: text("centre"), password: text("pass"), tlvs: Tlvs::new() }),
     );
 }
 
 #[test]
 fn unbind_and_enquire_link() {
-    check(
-        "00000010 00000006 00000000 00000003",
-        OK,
-        3,
-        Body::Unbind(Unbind::default()),
-    );
-    check(
-        "00000010 00000015 00000000 7FFFFFFF",
-        OK,
-        0x7fff_ffff,
-        Body::EnquireLink(EnquireLink::default()),
-    );
+    check("00000010 00000006 00000000 00000003", OK, 3, Body::Unbind(Unbind::default()));
+    check("00000010 00000015 00000000 7FFFFFFF", OK, 0x7fff_ffff, Body::EnquireLink(EnquireLink::default()));
 }
 
 #[test]
@@ -145,10 +121,7 @@ fn submit_multi() {
         6,
         Body::SubmitMulti(SubmitMulti {
             source_addr: Address::new(Ton::ALPHANUMERIC, Npi::UNKNOWN, "Sender").expect("short"),
-            dest_addresses: vec![
-                DestAddress::Sme(number("15551")),
-                DestAddress::DistributionList(text("staff")),
-            ],
+            dest_addresses: vec![DestAddress::Sme(number("15551")), DestAddress::DistributionList(text("staff"))],
             short_message: "hi".into(),
             ..Default::default()
         }),
@@ -207,11 +180,7 @@ fn query_cancel_and_replace() {
         "0000001C 00000003 00000000 0000000A '4711' 00 01 01 '1555' 00",
         OK,
         10,
-        Body::QuerySm(QuerySm {
-            message_id: text("4711"),
-            source_addr: number("1555"),
-            ..Default::default()
-        }),
+        Body::QuerySm(QuerySm { message_id: text("4711"), source_addr: number("1555"), ..Default::default() }),
     );
     check(
         "00000023 00000008 00000000 0000000B 'CMT' 00 00 01 01 '1555' 00 01 01 '1666' 00",
@@ -254,23 +223,12 @@ fn alert_notification() {
 
 #[test]
 fn broadcast() {
-    let areas =
-        tlvs("0606 0003 00'ab' 0601 0003 000001 0604 0002 0005 0605 0003 09000A 0606 0002 00'c'");
-    let broadcast = BroadcastSm {
-        source_addr: number("1555"),
-        data_coding: DataCoding::LATIN1,
-        tlvs: areas,
-        ..Default::default()
-    };
+    let areas = tlvs("0606 0003 00'ab' 0601 0003 000001 0604 0002 0005 0605 0003 09000A 0606 0002 00'c'");
+    let broadcast =
+        BroadcastSm { source_addr: number("1555"), data_coding: DataCoding::LATIN1, tlvs: areas, ..Default::default() };
     assert_eq!(broadcast.missing_tlv(), None);
-    assert_eq!(
-        BroadcastSm::default().missing_tlv(),
-        Some(Tag::BROADCAST_AREA_IDENTIFIER)
-    );
-    assert_eq!(
-        broadcast.tlvs.broadcast_frequency_interval(),
-        Some(BroadcastFrequencyInterval { unit: 9, count: 10 })
-    );
+    assert_eq!(BroadcastSm::default().missing_tlv(), Some(Tag::BROADCAST_AREA_IDENTIFIER));
+    assert_eq!(broadcast.tlvs.broadcast_frequency_interval(), Some(BroadcastFrequencyInterval { unit: 9, count: 10 }));
     check(
         "00000040 00000111 00000000 0000000E 00 01 01 '1555' 00 00 00 00 00 00 03 00
          0606 0003 00'ab' 0601 0003 000001 0604 0002 0005 0605 0003 09000A 0606 0002 00'c'",

@@ -3,8 +3,8 @@
 use super::{check, octets};
 use crate::command::{CommandId, SequenceNumber};
 use crate::pdu::{
-    BindResp, Body, BroadcastSmResp, DataSmResp, EnquireLinkResp, Pdu, QueryBroadcastSmResp,
-    QuerySmResp, QuerySmResult, SubmitMultiResp, SubmitMultiResult, SubmitSmResp,
+    BindResp, Body, BroadcastSmResp, DataSmResp, EnquireLinkResp, Pdu, QueryBroadcastSmResp, QuerySmResp,
+    QuerySmResult, SubmitMultiResp, SubmitMultiResult, SubmitSmResp,
 };
 use crate::status::{CommandStatus, RefusalStatus};
 use crate::tlv::{Tag, Tlvs};
@@ -22,19 +22,11 @@ fn id(text: &str) -> Option<MessageId> {
 
 #[test]
 fn bind_resp() {
-    let resp = BindResp {
-        system_id: Some("centre".parse().expect("short")),
-        tlvs: tlvs("0210 0001 34"),
-    };
-    assert_eq!(
-        resp.tlvs.sc_interface_version(),
-        Some(InterfaceVersion::V3_4)
-    );
-    for (mode, command_id) in [
-        (BindMode::Receiver, "80000001"),
-        (BindMode::Transmitter, "80000002"),
-        (BindMode::Transceiver, "80000009"),
-    ] {
+    let resp = BindResp { system_id: Some("centre".parse().expect("short")), tlvs: tlvs("0210 0001 34") };
+    assert_eq!(resp.tlvs.sc_interface_version(), Some(InterfaceVersion::V3_4));
+    for (mode, command_id) in
+        [(BindMode::Receiver, "80000001"), (BindMode::Transmitter, "80000002"), (BindMode::Transceiver, "80000009")]
+    {
         check(
             &format!("0000001C {command_id} 00000000 00000001 'centre' 00 0210 0001 34"),
             OK,
@@ -76,9 +68,7 @@ fn congestion_state_behind_a_header() {
         "00000015 80000015 00000000 00000004 0428 0001 50",
         OK,
         4,
-        Body::EnquireLinkResp(EnquireLinkResp {
-            tlvs: tlvs("0428 0001 50"),
-        }),
+        Body::EnquireLinkResp(EnquireLinkResp { tlvs: tlvs("0428 0001 50") }),
     );
 }
 
@@ -88,26 +78,15 @@ fn submit_sm_resp() {
         "00000015 80000004 00000000 00000005 '4711' 00",
         OK,
         5,
-        Body::SubmitSmResp(SubmitSmResp {
-            message_id: id("4711"),
-            tlvs: Tlvs::new(),
-        }),
+        Body::SubmitSmResp(SubmitSmResp { message_id: id("4711"), tlvs: Tlvs::new() }),
     );
     let refused = CommandStatus::ESME_RTHROTTLED;
-    check(
-        "00000010 80000004 00000058 00000005",
-        refused,
-        5,
-        Body::SubmitSmResp(SubmitSmResp::default()),
-    );
+    check("00000010 80000004 00000058 00000005", refused, 5, Body::SubmitSmResp(SubmitSmResp::default()));
     check(
         "00000011 80000004 00000058 00000005 00",
         refused,
         5,
-        Body::SubmitSmResp(SubmitSmResp {
-            message_id: Some(MessageId::default()),
-            tlvs: Tlvs::new(),
-        }),
+        Body::SubmitSmResp(SubmitSmResp { message_id: Some(MessageId::default()), tlvs: Tlvs::new() }),
     );
 }
 
@@ -119,15 +98,9 @@ fn tlvs_beside_an_absent_body() {
     let pdu = Pdu {
         status: CommandStatus::ESME_RTHROTTLED,
         sequence: SequenceNumber(5),
-        body: Body::SubmitSmResp(SubmitSmResp {
-            message_id: None,
-            tlvs,
-        }),
+        body: Body::SubmitSmResp(SubmitSmResp { message_id: None, tlvs }),
     };
-    assert_eq!(
-        super::encode(&pdu),
-        octets("00000016 80000004 00000058 00000005 00 0428 0001 63")
-    );
+    assert_eq!(super::encode(&pdu), octets("00000016 80000004 00000058 00000005 00 0428 0001 63"));
 }
 
 /// Many ESMEs answer deliver_sm without the empty message_id the specification asks for.
@@ -225,10 +198,7 @@ fn query_broadcast_sm_resp() {
          0427 0001 02 0606 0002 00'x' 0608 0001 64 0606 0002 00'y' 0608 0001 FF",
         OK,
         15,
-        Body::QueryBroadcastSmResp(QueryBroadcastSmResp {
-            message_id: id("b1"),
-            tlvs: areas,
-        }),
+        Body::QueryBroadcastSmResp(QueryBroadcastSmResp { message_id: id("b1"), tlvs: areas }),
     );
 }
 
@@ -237,19 +207,13 @@ fn a_refusal_is_the_answer_of_its_request() {
     let sequence = SequenceNumber(3);
     for (request, answer) in [
         (CommandId::SUBMIT_SM, CommandId::SUBMIT_SM_RESP),
-        (
-            CommandId::QUERY_BROADCAST_SM,
-            CommandId::QUERY_BROADCAST_SM_RESP,
-        ),
+        (CommandId::QUERY_BROADCAST_SM, CommandId::QUERY_BROADCAST_SM_RESP),
         (CommandId::OUTBIND, CommandId::GENERIC_NACK),
         (CommandId(0x0000_0777), CommandId::GENERIC_NACK),
     ] {
         let pdu = Pdu::refusal(request, sequence, RefusalStatus::ESME_RINVBNDSTS);
         assert_eq!(pdu.command_id(), answer);
-        assert_eq!(
-            (pdu.status, pdu.sequence),
-            (CommandStatus::ESME_RINVBNDSTS, sequence)
-        );
+        assert_eq!((pdu.status, pdu.sequence), (CommandStatus::ESME_RINVBNDSTS, sequence));
         assert_eq!(super::encode(&pdu).len(), 16);
     }
 }

@@ -21,12 +21,15 @@ pub(super) enum Lane {
     Replication,
     /// Snapshots.
     Snapshot,
+    /// What operators ask and this node passes on.
+    Admin,
 }
 
 struct Lanes {
     control: Channel,
     replication: Channel,
     snapshot: Channel,
+    admin: Channel,
 }
 
 impl Lanes {
@@ -35,6 +38,7 @@ impl Lanes {
             control: endpoint.connect_lazy(),
             replication: endpoint.connect_lazy(),
             snapshot: endpoint.connect_lazy(),
+            admin: endpoint.connect_lazy(),
         }
     }
 }
@@ -76,18 +80,24 @@ impl PeerLink {
     /// # Errors
     /// The peer's address is none.
     pub(super) fn client(&self, lane: Lane) -> Result<RaftClient<Channel>, PeerError> {
-        let dial = self.dial.as_ref().map_err(|reason| self.error(reason.clone()))?;
-        let channel = {
-            let lanes = dial.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            match lane {
-                Lane::Control => lanes.control.clone(),
-                Lane::Replication => lanes.replication.clone(),
-                Lane::Snapshot => lanes.snapshot.clone(),
-            }
-        };
-        Ok(RaftClient::new(channel)
+        Ok(RaftClient::new(self.channel(lane)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// That lane's connection, for other services than Raft.
+    ///
+    /// # Errors
+    /// The peer's address is none.
+    pub(super) fn channel(&self, lane: Lane) -> Result<Channel, PeerError> {
+        let dial = self.dial.as_ref().map_err(|reason| self.error(reason.clone()))?;
+        let lanes = dial.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match lane {
+            Lane::Control => lanes.control.clone(),
+            Lane::Replication => lanes.replication.clone(),
+            Lane::Snapshot => lanes.snapshot.clone(),
+            Lane::Admin => lanes.admin.clone(),
+        })
     }
 
     /// Gives up the present connections and what runs on them: after a silence their TCP may go on waiting long

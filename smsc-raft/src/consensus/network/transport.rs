@@ -9,6 +9,7 @@ use std::time::Duration;
 use smsc_proto::rpc::raft::{LeaderNote, PeerStatus, PeerStatusRequest};
 use tokio::time::timeout;
 use tonic::Status;
+use tonic::transport::Channel;
 
 use super::Member;
 use super::client::PeerFactory;
@@ -79,6 +80,14 @@ impl Transport {
     /// What the engine makes its clients with, for snapshots of the type `D`.
     pub fn factory<D: SnapshotSource>(&self) -> PeerFactory<D> {
         PeerFactory { transport: self.clone(), snapshot: PhantomData }
+    }
+
+    /// A connection to a peer for what operators ask. It is made with the first call.
+    ///
+    /// # Errors
+    /// The peer's address is none.
+    pub fn admin_channel(&self, node_id: u64, member: &Member) -> Result<Channel, PeerError> {
+        self.link(node_id, member).channel(Lane::Admin)
     }
 
     /// Asks a peer how it sees itself.

@@ -73,9 +73,9 @@ impl Disk for OsDisk {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut held) => {
-                held.set_len(0)?;
+                // Always of the same length: once it is there, a full disk does not keep the log from opening.
                 held.rewind()?;
-                write!(held, "{}", std::process::id())?;
+                write!(held, "{:<10}", std::process::id())?;
                 Ok(Lock::Taken(Box::new(held)))
             }
             Err((mut file, Errno::EWOULDBLOCK)) => {

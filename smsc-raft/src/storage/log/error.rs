@@ -121,3 +121,23 @@ impl From<LogError> for io::Error {
         Self::new(kind, error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_says_where_and_what_to_do() {
+        for (kind, advice) in [
+            (io::ErrorKind::StorageFull, "make room"),
+            (io::ErrorKind::PermissionDenied, "give the user"),
+            (io::ErrorKind::ReadOnlyFilesystem, "mount the file system"),
+            (io::ErrorKind::Other, "check the disk"),
+        ] {
+            let error = LogError::io("write", Path::new("/var/log-dir/x.seg"))(kind.into());
+            let text = error.to_string();
+            assert!(text.contains("cannot write /var/log-dir/x.seg") && text.contains(advice), "{text}");
+            assert_eq!(io::Error::from(error).kind(), kind);
+        }
+    }
+}

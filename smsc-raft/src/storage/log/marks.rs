@@ -23,8 +23,10 @@ pub(super) enum MarkChange {
     Add(Mark),
     /// Entries from this index on are no more.
     RemoveFrom(u64),
-    /// Entries before this index are no more; with `true`, neither are those behind.
-    RemoveBefore(u64, bool),
+    /// Entries before this index are no more, but some behind it are.
+    RemoveBefore(u64),
+    /// There is no entry any more.
+    RemoveAll,
 }
 
 /// Decides which entries get a mark, in the order they are written.
@@ -73,8 +75,8 @@ impl Marks {
             MarkChange::RemoveFrom(index) => {
                 self.marks.truncate(self.marks.partition_point(|mark| mark.index < index));
             }
-            MarkChange::RemoveBefore(_, true) => self.marks.clear(),
-            MarkChange::RemoveBefore(index, false) => {
+            MarkChange::RemoveAll => self.marks.clear(),
+            MarkChange::RemoveBefore(index) => {
                 while self.marks.get(1).is_some_and(|second| second.index <= index) {
                     self.marks.pop_front();
                 }

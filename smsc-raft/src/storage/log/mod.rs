@@ -1,10 +1,16 @@
 //! The Raft log: entries, vote and what is committed, in one stream of records over preallocated segment files.
 //!
 //! What is promised: an answered request is on disk, with everything that was asked for before it. Records are written
-//! in the order of the requests by [`writer`], a batch at a time with one sync each; [`recovery`] reads them back.
-//! [`view`] is the log as the engine sees it, which is ahead of the disk; [`reader`] serves from it and from the
+//! in the order of the requests by `writer`, a batch at a time with one sync each; `recovery` reads them back.
+//! `view` is the log as the engine sees it, which is ahead of the disk; `reader` serves from it and from the
 //! segments. After a failed write or sync nothing is tried again: every call gets the same error, [`LogMonitor`] tells
 //! the daemon, and the next start finds out what is on the disk.
+//!
+//! What is synced before what:
+//! - a spare's zeroes and length, then its header as a segment, then its name and the directory, then its records;
+//! - a segment to its very end, before the next one exists; so only the last can end in a torn write;
+//! - a write, before the next one of the same segment; each record tells how far that was, see `record`;
+//! - a purge, and the state at the head of a later segment, before a segment is dropped, the oldest first.
 
 pub mod disk;
 mod error;
@@ -99,6 +105,8 @@ impl LogStore {
         config.check()?;
         let LogConfig { dir, segment_bytes, cache_bytes } = config;
         disk.create_dir(&dir).map_err(LogError::io("create the directory", &dir))?;
+        // Before the lock is taken, so that nothing is put into a directory that is not ours.
+        recovery::list(disk.as_ref(), &dir)?;
         let lock_file = dir.join(LOCK_FILE);
         let lock = match disk.lock(&lock_file).map_err(LogError::io("lock", &lock_file))? {
             Lock::Taken(lock) => lock,

@@ -34,7 +34,7 @@ pub(super) struct Recovered {
 }
 
 /// The files of the directory, told apart.
-struct Listing {
+pub(super) struct Listing {
     segments: Vec<u64>,
     spares: Vec<String>,
 }
@@ -81,7 +81,11 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path, spares: &Spares) -> Result<Re
     Ok(Recovered { start: Start { stream, sealed, active, marker }, marks })
 }
 
-fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, LogError> {
+/// Lists the directory.
+///
+/// # Errors
+/// `Foreign` if it holds anything that no log puts there.
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, LogError> {
     let mut listing = Listing { segments: Vec::new(), spares: Vec::new() };
     for name in disk.list(dir).map_err(LogError::io("list", dir))? {
         if let Some(sequence) = sequence_of(&name) {
@@ -239,8 +243,10 @@ impl Replay {
                 let behind = next_index(self.stream.purged);
                 if next <= behind {
                     self.marker.interrupt();
+                    self.marks.apply(MarkChange::RemoveAll);
+                } else {
+                    self.marks.apply(MarkChange::RemoveBefore(behind));
                 }
-                self.marks.apply(MarkChange::RemoveBefore(behind, next <= behind));
             }
         }
     }

@@ -110,7 +110,11 @@ impl Writer {
             let committed = self.shared.lock().stream.committed;
             let mut round = Round::default();
             let result = self.round(first, requests, committed, &mut round);
+            let purged = result.is_ok() && round.purges;
             round.answer(result.map_err(|error| self.shared.counters.fail(error)));
+            if purged && let Err(error) = self.drop_purged() {
+                self.shared.counters.fail(error);
+            }
         }
         if self.shared.counters.check().is_ok()
             && let Err(error) = self.finish()
@@ -141,9 +145,6 @@ impl Writer {
         self.put_committed(committed)?;
         self.flush()?;
         self.shared.lock().written(round.ticket, std::mem::take(&mut self.changes), self.stream.vote);
-        if round.purges {
-            self.drop_purged()?;
-        }
         Ok(())
     }
 
@@ -189,11 +190,12 @@ impl Writer {
     fn purged(&mut self, upto: LogId) {
         self.stream.purge(upto);
         let next = next_index(self.stream.purged);
-        let empty = next_index(self.stream.last) <= next;
-        if empty {
+        if next_index(self.stream.last) <= next {
             self.marker.interrupt();
+            self.changes.push(MarkChange::RemoveAll);
+        } else {
+            self.changes.push(MarkChange::RemoveBefore(next));
         }
-        self.changes.push(MarkChange::RemoveBefore(next, empty));
     }
 
     /// Notes what is committed if that is news, and the log has it.

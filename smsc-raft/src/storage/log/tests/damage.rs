@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use openraft::EntryPayload;
+
 use super::super::{LogConfig, LogError, LogStore};
 use super::model::{Model, Op, done, entry, log_id, send};
 use super::sim::{Rng, SimDisk};
@@ -140,11 +142,11 @@ async fn what_a_torn_write_leaves_behind_never_comes_back() {
     let mut store = open(&disk).expect("an empty disk");
     fill(&mut store, 0..1, 600).await;
     let path = segments(&disk)[0].clone();
-    let record = disk.bytes(&path).windows(8).position(|at| at == [entry_byte(1, 0); 8]).expect("entry 0");
-    let size = 600_usize.next_multiple_of(8) + 48;
     done(&mut store, &Op::Append(vec![entry(1, 1, 600), entry(1, 2, 600)])).await.expect("in order");
+    let EntryPayload::Normal(torn) = entry(1, 1, 600).payload else { unreachable!("a batch") };
+    let torn = disk.bytes(&path).windows(600).position(|at| at == torn.encoded()).expect("it is on the disk");
     drop(store);
-    disk.tamper(&path, |bytes| bytes[record + size - 8] ^= 1);
+    disk.tamper(&path, |bytes| bytes[torn] ^= 1);
 
     let mut store = open(&disk).expect("a torn end is no damage");
     assert_eq!(Model::of(&mut store).await.last, Some(log_id(1, 0)));
@@ -153,11 +155,6 @@ async fn what_a_torn_write_leaves_behind_never_comes_back() {
     let mut store = open(&disk).expect("in order");
     let found = Model::of(&mut store).await;
     assert_eq!(found.entries, [entry(1, 0, 600), entry(2, 1, 600)]);
-}
-
-/// The byte that [`entry`] fills its batch with.
-fn entry_byte(term: u64, index: u64) -> u8 {
-    u8::try_from((term * 31 + index) % 251).expect("small")
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! The log as a plain list, the requests made to it, and what may be left of them after a crash.
 
-use bytes::Bytes;
 use openraft::EntryPayload;
 use openraft::alias::OneshotReceiverOf;
 use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
@@ -34,9 +33,11 @@ pub(super) fn log_id(term: u64, index: u64) -> LogId {
     convert::log_id::from_wire(&smsc_proto::rpc::raft::LogId { term, node_id: 1, index })
 }
 
+/// An entry whose bytes no other entry has: a torn record must not be completed by chance by what is written over it.
 pub(super) fn entry(term: u64, index: u64, bytes: usize) -> Entry {
-    let byte = u8::try_from((term * 31 + index) % 251).expect("small");
-    let batch = Batch::from_encoded(Bytes::from(vec![byte; bytes]));
+    let mut rng = Rng(term << 48 ^ index << 24 ^ bytes as u64);
+    let words = std::iter::repeat_with(|| rng.next().to_le_bytes()).flatten();
+    let batch = Batch::from_encoded(words.take(bytes).collect::<Vec<u8>>().into());
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(batch) }
 }
 

@@ -292,6 +292,18 @@ fn a_path_that_is_no_directory_is_named() {
 }
 
 #[test]
+fn nothing_is_put_into_a_directory_of_others() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (lock, other) = (dir.path().join("LOCK"), dir.path().join("MANIFEST-000001"));
+    std::fs::write(&lock, b"not ours").expect("a temporary file");
+    std::fs::write(&other, b"not ours").expect("a temporary file");
+    let error = LogStore::open(LogConfig::new(dir.path())).err().expect("foreign");
+    assert!(error.to_string().contains("MANIFEST-000001"), "{error}");
+    assert_eq!(std::fs::read(&lock).expect("still there"), b"not ours");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("still there").count(), 2);
+}
+
+#[test]
 fn a_segment_size_out_of_range_is_refused() {
     let config = LogConfig { segment_bytes: 1000, ..LogConfig::new("/nowhere") };
     let error = LogStore::open(config).err().expect("too small");

@@ -1,0 +1,260 @@
+//! Which input is refused, and in which words. Pure.
+
+use std::collections::BTreeSet;
+
+use smsc_proto::rpc::admin::Member as AdminMember;
+use smsc_raft::model::handset_range::Behaviour;
+use smsc_raft::model::{Account, HandsetRange, Route, Settings};
+
+/// Longest system_id without its final NUL (SMPP v3.4 section 5.2.1).
+const SYSTEM_ID_LEN_MAX: usize = 15;
+/// Longest password without its final NUL (SMPP v3.4 section 5.2.2).
+const PASSWORD_LEN_MAX: usize = 8;
+/// Longest address without its final NUL (SMPP v3.4 section 5.2.8).
+const DIGITS_LEN_MAX: usize = 20;
+/// Largest number of simultaneous binds and largest window of an account.
+const BINDS_MAX: u32 = 1000;
+const WINDOW_MAX: u32 = 10_000;
+/// Longest validity of anything: the four weeks that networks commonly allow at most, doubled. Seconds.
+const VALIDITY_MAX_S: u64 = 56 * 24 * 3600;
+/// Longest wait of a handset or between two attempts: a week. Milliseconds.
+const WAIT_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Longest list of waits.
+const RETRY_DELAYS_MAX: usize = 64;
+/// Longest time that finals are kept: ten years. Seconds.
+const RETENTION_MAX_S: u64 = 3653 * 24 * 3600;
+
+/// A refusal's words.
+pub(super) type Refused = String;
+
+pub(super) fn system_id(text: &str) -> Result<(), Refused> {
+    let fits = (1..=SYSTEM_ID_LEN_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    if fits {
+        return Ok(());
+    }
+    Err(format!(
+        "system_id {text:?} cannot be used: 1 to {SYSTEM_ID_LEN_MAX} printable ASCII characters without spaces \
+         (SMPP v3.4 section 5.2.1)"
+    ))
+}
+
+pub(super) fn password(text: &str) -> Result<(), Refused> {
+    let fits = (1..=PASSWORD_LEN_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    if fits {
+        return Ok(());
+    }
+    // Without the password itself: refusals end up in logs.
+    Err(format!(
+        "the password cannot be used: 1 to {PASSWORD_LEN_MAX} printable ASCII characters, for a bind has no room for \
+         more (SMPP v3.4 section 5.2.2)"
+    ))
+}
+
+/// An account to store, beside the others.
+pub(super) fn account<'a>(account: &Account, others: impl Iterator<Item = &'a Account>) -> Result<(), Refused> {
+    system_id(&account.system_id)?;
+    let mut own = BTreeSet::new();
+    for code in &account.short_codes {
+        digits("short code", code, 1)?;
+        if !own.insert(code) {
+            return Err(format!("short code {code} is named twice"));
+        }
+    }
+    at_most("binds", account.binds_max, BINDS_MAX)?;
+    at_most("window", account.window, WINDOW_MAX)?;
+    if u64::from(account.default_validity_s) > VALIDITY_MAX_S {
+        return Err(format!("the default validity is longer than {VALIDITY_MAX_S} s"));
+    }
+    if !account.may_transmit && !account.may_receive {
+        return Err("an account that may neither transmit nor receive is of no use; disable it instead".to_owned());
+    }
+    for other in others.filter(|other| other.system_id != account.system_id) {
+        if let Some(code) = other.short_codes.iter().find(|code| own.contains(code)) {
+            return Err(format!("short code {code} belongs to account {:?} already", other.system_id));
+        }
+    }
+    Ok(())
+}
+
+/// A route to store; `accounts` are the system_ids that exist.
+pub(super) fn route(route: &Route, accounts: &BTreeSet<&str>) -> Result<(), Refused> {
+    digits("prefix", &route.prefix, 0)?;
+    match route.target.split_once(':') {
+        None if route.target == "handset" => {}
+        Some(("esme", account)) => {
+            if !accounts.contains(account) {
+                return Err(format!("there is no account {account:?} to route to; put it first"));
+            }
+        }
+        _ => {
+            return Err(format!(
+                "target {:?} is none: \"handset\" for the simulated handsets or \"esme:SYSTEM_ID\" for an account",
+                route.target
+            ));
+        }
+    }
+    if !route.account.is_empty() && !accounts.contains(route.account.as_str()) {
+        return Err(format!("there is no account {:?} to route for; put it first", route.account));
+    }
+    Ok(())
+}
+
+pub(super) fn handset(range: &HandsetRange) -> Result<(), Refused> {
+    digits("prefix", &range.prefix, 1)?;
+    let Ok(behaviour) = Behaviour::try_from(range.behaviour) else {
+        return Err(format!("behaviour {} is unknown to this version", range.behaviour));
+    };
+    match (behaviour, range.absent_ms) {
+        (Behaviour::Absent, 0) => {
+            return Err("an absent range needs the time it stays absent, absent_ms, from 1".to_owned());
+        }
+        (Behaviour::Absent, ms) if u64::from(ms) > WAIT_MAX_MS => {
+            return Err(format!("absent_ms {ms} is longer than a week, {WAIT_MAX_MS}"));
+        }
+        (Behaviour::Deliver | Behaviour::Fail, 1..) => {
+            return Err("absent_ms is for the behaviour absent only".to_owned());
+        }
+        _ => {}
+    }
+    at_most("delay_ms", range.delay_ms, 60_000)?;
+    // Three octets on the wire, of which the first is the network type (SMPP v3.4 section 5.3.2.31).
+    at_most("network error", range.error, 0xFFFF)
+}
+
+pub(super) fn settings(settings: &Settings) -> Result<(), Refused> {
+    if settings.retry_delays_ms.len() > RETRY_DELAYS_MAX {
+        return Err(format!("more than {RETRY_DELAYS_MAX} retry delays"));
+    }
+    for delay in &settings.retry_delays_ms {
+        if !(100..=WAIT_MAX_MS).contains(delay) {
+            return Err(format!("retry delay {delay} ms is out of the range 100 to {WAIT_MAX_MS} (a week)"));
+        }
+    }
+    for (name, value, most) in [
+        ("validity_default_s", settings.validity_default_s, VALIDITY_MAX_S),
+        ("validity_max_s", settings.validity_max_s, VALIDITY_MAX_S),
+        ("receipt_validity_s", settings.receipt_validity_s, VALIDITY_MAX_S),
+        ("final_retention_s", settings.final_retention_s, RETENTION_MAX_S),
+    ] {
+        if value != 0 && !(60..=most).contains(&value) {
+            return Err(format!("{name} {value} is out of the range 60 to {most}; 0 means the default"));
+        }
+    }
+    if settings.validity_max_s != 0 && settings.validity_default_s > settings.validity_max_s {
+        return Err(format!(
+            "validity_default_s {} is above validity_max_s {}",
+            settings.validity_default_s, settings.validity_max_s
+        ));
+    }
+    Ok(())
+}
+
+/// The number of a handset or the destination it sends to.
+pub(super) fn number(what: &str, text: &str) -> Result<(), Refused> {
+    digits(what, text, 1)
+}
+
+/// A member to form a cluster with or to join one.
+pub(super) fn member(member: &AdminMember) -> Result<(), Refused> {
+    if !(1..=255).contains(&member.node_id) {
+        return Err(format!("node id {} is out of the range 1 to 255", member.node_id));
+    }
+    let info = member.info.as_ref().ok_or("a member without an address")?;
+    let name_fits = (1..=60).contains(&info.name.len()) && info.name.bytes().all(|b| b.is_ascii_graphic());
+    if !name_fits {
+        return Err(format!("name {:?} cannot be used: 1 to 60 printable ASCII characters without spaces", info.name));
+    }
+    let well = info.addr.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if well { Ok(()) } else { Err(format!("address {:?} is not of the form host:port", info.addr)) }
+}
+
+fn digits(what: &str, text: &str, len_min: usize) -> Result<(), Refused> {
+    let fits = (len_min..=DIGITS_LEN_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    if fits { Ok(()) } else { Err(format!("{what} {text:?} cannot be used: {len_min} to {DIGITS_LEN_MAX} digits")) }
+}
+
+fn at_most(what: &str, value: u32, most: u32) -> Result<(), Refused> {
+    if value <= most { Ok(()) } else { Err(format!("{what} {value} is above {most}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn esme(system_id: &str, codes: &[&str]) -> Account {
+        Account {
+            system_id: system_id.to_owned(),
+            may_transmit: true,
+            may_receive: true,
+            short_codes: codes.iter().map(|code| (*code).to_owned()).collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn names_and_passwords_fit_a_bind() {
+        for (text, good) in [("esme1", true), ("", false), ("a b", false), ("123456789012345", true)] {
+            assert_eq!(system_id(text).is_ok(), good, "{text:?}");
+        }
+        assert!(system_id("1234567890123456").is_err());
+        assert!(system_id("n\0l").is_err());
+        for (text, good) in [("secret12", true), ("secret123", false), ("", false), ("gr\u{fc}n", false)] {
+            assert_eq!(password(text).is_ok(), good, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_code_has_one_owner() {
+        let stored = [esme("esme1", &["1000"]), esme("esme2", &["2000"])];
+        assert!(account(&esme("esme1", &["1000", "1001"]), stored.iter()).is_ok());
+        let refused = account(&esme("esme1", &["1000", "2000"]), stored.iter()).expect_err("taken");
+        assert!(refused.contains("2000") && refused.contains("esme2"), "{refused}");
+        assert!(account(&esme("esme3", &["3000", "3000"]), stored.iter()).is_err());
+        assert!(account(&esme("esme3", &["+300"]), stored.iter()).is_err());
+    }
+
+    #[test]
+    fn routes_lead_somewhere() {
+        let accounts = BTreeSet::from(["esme1"]);
+        let to = |prefix: &str, target: &str, account: &str| Route {
+            prefix: prefix.to_owned(),
+            target: target.to_owned(),
+            account: account.to_owned(),
+        };
+        for (given, good) in [
+            (to("49", "handset", ""), true),
+            (to("", "esme:esme1", "esme1"), true),
+            (to("49", "esme:nobody", ""), false),
+            (to("49", "handset", "nobody"), false),
+            (to("49", "smpp", ""), false),
+            (to("4x", "handset", ""), false),
+        ] {
+            assert_eq!(route(&given, &accounts).is_ok(), good, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_absent_for_a_time() {
+        let range = |behaviour: Behaviour, absent_ms| HandsetRange {
+            prefix: "1777".to_owned(),
+            behaviour: behaviour as i32,
+            absent_ms,
+            ..Default::default()
+        };
+        assert!(handset(&range(Behaviour::Absent, 7000)).is_ok());
+        assert!(handset(&range(Behaviour::Absent, 0)).is_err());
+        assert!(handset(&range(Behaviour::Deliver, 7000)).is_err());
+        assert!(handset(&HandsetRange { prefix: String::new(), ..range(Behaviour::Deliver, 0) }).is_err());
+    }
+
+    #[test]
+    fn settings_stay_in_their_ranges() {
+        assert!(settings(&Settings::default()).is_ok());
+        assert!(settings(&Settings { retry_delays_ms: vec![5000, 30_000], ..Default::default() }).is_ok());
+        assert!(settings(&Settings { retry_delays_ms: vec![0], ..Default::default() }).is_err());
+        let upside_down = Settings { validity_default_s: 7200, validity_max_s: 3600, ..Default::default() };
+        assert!(settings(&upside_down).is_err());
+    }
+}

@@ -1,0 +1,351 @@
+//! One method per call: pass on to the leader or check, propose, answer.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use smsc_proto::rpc::admin::admin_server::Admin;
+use smsc_proto::rpc::admin::{
+    AccountPutRequest, AccountsRequest, AccountsResponse, Done, DrillsRequest, DrillsResponse, FaultRequest,
+    FaultResponse, HandoverRequest, HandoverResponse, HandsetSendRequest, HandsetSendResponse, HandsetsRequest,
+    HandsetsResponse, InitRequest, JoinRequest, LeaveRequest, MessageCancelRequest, MessageFindRequest,
+    MessageFindResponse, MessageShowRequest, MessageView, RoutesRequest, RoutesResponse, SessionsRequest,
+    SessionsResponse, SettingsRequest, SettingsResponse, StatusRequest, StatusResponse, sessions_response,
+};
+use smsc_raft::machine::Machine;
+use smsc_raft::model::command::Op;
+use smsc_raft::model::{
+    Account, AccountDelete, AccountPut, DrillPut, DrillRecord, Finish, HandsetDelete, HandsetPut, HandsetRange,
+    MessageState, Route, RouteDelete, RoutePut, Settings, SettingsPut, Submit,
+};
+use smsc_raft::outcome::Outcome;
+use smsc_raft::store::Store;
+use tokio::sync::Mutex;
+use tonic::{Request, Response, Status};
+
+use super::fault::{Fault, HEADSTART};
+use super::host::{AdminConfig, AdminHost};
+use super::relay::{Answers, Relay};
+use super::{check, cluster, messages, refusal};
+
+/// The longest report of a drill that is kept, bytes.
+const DRILL_REPORT_BYTES_MAX: usize = 64 << 10;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// The admin service of a node. Cheap to clone; clones are the same one.
+#[derive(Clone)]
+pub struct AdminService {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    host: Arc<dyn AdminHost>,
+    config: AdminConfig,
+    relay: Relay,
+    /// Held from the check of a change against what is stored until it is stored.
+    changing: Mutex<()>,
+}
+
+/// Passes the call on to the leader if it is for the leader and this node is not, and returns its answer.
+macro_rules! pass_on {
+    ($self:ident, $request:ident, $answers:expr, $call:ident) => {
+        if let Some(mut leader) = $self.inner.relay.way(&$request, $answers)? {
+            let passed_on = $self.inner.relay.passed_on($request);
+            return $self.inner.relay.passed_back(leader.$call(passed_on).await);
+        }
+    };
+}
+
+impl AdminService {
+    /// The service of this node.
+    pub fn new(store: Store, host: Arc<dyn AdminHost>, config: AdminConfig) -> Self {
+        let relay = Relay { store: store.clone(), node_id: config.node_id };
+        Self { inner: Arc::new(Inner { store, host, config, relay, changing: Mutex::new(()) }) }
+    }
+
+    fn read<R>(&self, read: impl FnOnce(&Machine) -> io::Result<R>) -> Result<R, Status> {
+        self.inner.store.read(read).map_err(|error| refusal::disk(&error))
+    }
+
+    async fn propose(&self, op: Op) -> Result<Outcome, Status> {
+        self.inner.store.propose(op).await.map_err(|error| refusal::proposal(&error))
+    }
+
+    /// Proposes a change that needs no answer; `what` is named when there is no such thing.
+    async fn change(&self, op: Op, what: impl FnOnce() -> String) -> Answer<Done> {
+        match self.propose(op).await? {
+            Outcome::NotFound => Err(Status::not_found(format!("there is no {}", what()))),
+            _ => Ok(Response::new(Done {})),
+        }
+    }
+
+    fn stored_accounts(&self) -> Result<Vec<Account>, Status> {
+        self.read(|machine| Ok(machine.accounts().cloned().collect()))
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn status(&self, request: Request<StatusRequest>) -> Answer<StatusResponse> {
+        pass_on!(self, request, Answers::Anyone, status);
+        let inner = &self.inner;
+        cluster::status(&inner.store, inner.host.as_ref(), &inner.config).await.map(Response::new)
+    }
+
+    async fn init(&self, request: Request<InitRequest>) -> Answer<Done> {
+        let inner = &self.inner;
+        cluster::init(&inner.store, &inner.config, request.into_inner()).await?;
+        tracing::info!("an operator had this node form the cluster");
+        Ok(Response::new(Done {}))
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, join);
+        cluster::join(&self.inner.store, request.into_inner()).await?;
+        Ok(Response::new(Done {}))
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, leave);
+        cluster::leave(&self.inner.store, &self.inner.config, request.into_inner().node_id).await?;
+        Ok(Response::new(Done {}))
+    }
+
+    async fn handover(&self, request: Request<HandoverRequest>) -> Answer<HandoverResponse> {
+        pass_on!(self, request, Answers::Leader, handover);
+        let inner = &self.inner;
+        let to = request.into_inner().node_id;
+        cluster::handover(&inner.store, inner.host.as_ref(), &inner.config, to).await.map(Response::new)
+    }
+
+    async fn fault(&self, request: Request<FaultRequest>) -> Answer<FaultResponse> {
+        pass_on!(self, request, Answers::Leader, fault);
+        let config = &self.inner.config;
+        if !config.drills {
+            return Err(Status::permission_denied(format!(
+                "node {} does not allow drills that make it fail: set drills = true under [admin] in its \
+                 configuration and restart it, or rehearse with a handover",
+                config.node_id
+            )));
+        }
+        let fault = Fault::of(request.get_ref()).map_err(Status::invalid_argument)?;
+        fault
+            .strike(&config.program)
+            .map_err(|error| Status::internal(format!("the failure cannot be brought about: {error}")))?;
+        Ok(Response::new(FaultResponse {
+            node_id: config.node_id,
+            term: self.inner.store.view().term,
+            in_ms: u32::try_from(HEADSTART.as_millis()).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn sessions(&self, request: Request<SessionsRequest>) -> Answer<SessionsResponse> {
+        pass_on!(self, request, Answers::Anyone, sessions);
+        let view = self.inner.store.view();
+        let items = self.read(|machine| {
+            let item = |session: &smsc_raft::model::SessionRecord| sessions_response::Item {
+                live: view.leader == Some(session.node) && session.term == view.term,
+                session: Some(session.clone()),
+            };
+            Ok(machine.sessions().map(item).collect())
+        })?;
+        Ok(Response::new(SessionsResponse { items }))
+    }
+
+    async fn accounts(&self, request: Request<AccountsRequest>) -> Answer<AccountsResponse> {
+        pass_on!(self, request, Answers::Anyone, accounts);
+        let mut accounts = self.stored_accounts()?;
+        if !request.get_ref().with_hashes {
+            for account in &mut accounts {
+                account.password_hash.clear();
+            }
+        }
+        Ok(Response::new(AccountsResponse { accounts }))
+    }
+
+    async fn account_put(&self, request: Request<AccountPutRequest>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, account_put);
+        let AccountPutRequest { account, password } = request.into_inner();
+        let mut account = account.ok_or_else(|| Status::invalid_argument("no account named"))?;
+        let _changing = self.inner.changing.lock().await;
+        let stored = self.stored_accounts()?;
+        check::account(&account, stored.iter()).map_err(Status::invalid_argument)?;
+        if !password.is_empty() {
+            check::password(&password).map_err(Status::invalid_argument)?;
+            account.password_hash = self.inner.host.hash_password(&password).into();
+        } else if account.password_hash.is_empty() {
+            let known = stored.into_iter().find(|known| known.system_id == account.system_id);
+            account.password_hash = known.map(|known| known.password_hash).ok_or_else(|| {
+                Status::invalid_argument(format!("account {:?} is new and needs a password", account.system_id))
+            })?;
+        }
+        self.change(Op::AccountPut(AccountPut { account: Some(account) }), String::new).await
+    }
+
+    async fn account_delete(&self, request: Request<AccountDelete>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, account_delete);
+        let delete = request.into_inner();
+        let _changing = self.inner.changing.lock().await;
+        let target = format!("esme:{}", delete.system_id);
+        let used = self.read(|machine| {
+            let uses = |route: &&Route| route.target == target || route.account == delete.system_id;
+            Ok(machine.routes().find(uses).cloned())
+        })?;
+        if let Some(route) = used {
+            return Err(Status::failed_precondition(format!(
+                "the route with prefix {:?} uses account {:?}: delete it first",
+                route.prefix, delete.system_id
+            )));
+        }
+        let name = delete.system_id.clone();
+        self.change(Op::AccountDelete(delete), || format!("account {name:?}")).await
+    }
+
+    async fn routes(&self, request: Request<RoutesRequest>) -> Answer<RoutesResponse> {
+        pass_on!(self, request, Answers::Anyone, routes);
+        let routes = self.read(|machine| Ok(machine.routes().cloned().collect()))?;
+        Ok(Response::new(RoutesResponse { routes }))
+    }
+
+    async fn route_put(&self, request: Request<Route>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, route_put);
+        let route = request.into_inner();
+        let _changing = self.inner.changing.lock().await;
+        let checked = self.read(|machine| {
+            let accounts: BTreeSet<&str> = machine.accounts().map(|account| account.system_id.as_str()).collect();
+            Ok(check::route(&route, &accounts))
+        })?;
+        checked.map_err(Status::invalid_argument)?;
+        self.change(Op::RoutePut(RoutePut { route: Some(route) }), String::new).await
+    }
+
+    async fn route_delete(&self, request: Request<RouteDelete>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, route_delete);
+        let delete = request.into_inner();
+        let what = match delete.account.as_str() {
+            "" => format!("route with prefix {:?} for all accounts", delete.prefix),
+            account => format!("route with prefix {:?} for account {account:?}", delete.prefix),
+        };
+        self.change(Op::RouteDelete(delete), || what).await
+    }
+
+    async fn handsets(&self, request: Request<HandsetsRequest>) -> Answer<HandsetsResponse> {
+        pass_on!(self, request, Answers::Anyone, handsets);
+        let ranges = self.read(|machine| Ok(machine.handsets().cloned().collect()))?;
+        Ok(Response::new(HandsetsResponse { ranges }))
+    }
+
+    async fn handset_put(&self, request: Request<HandsetRange>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, handset_put);
+        let range = request.into_inner();
+        check::handset(&range).map_err(Status::invalid_argument)?;
+        self.change(Op::HandsetPut(HandsetPut { range: Some(range) }), String::new).await
+    }
+
+    async fn handset_delete(&self, request: Request<HandsetDelete>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, handset_delete);
+        let delete = request.into_inner();
+        let prefix = delete.prefix.clone();
+        self.change(Op::HandsetDelete(delete), || format!("range of handsets with prefix {prefix:?}")).await
+    }
+
+    async fn handset_send(&self, request: Request<HandsetSendRequest>) -> Answer<HandsetSendResponse> {
+        pass_on!(self, request, Answers::Leader, handset_send);
+        let HandsetSendRequest { from, to, text } = request.into_inner();
+        check::number("sender", &from).map_err(Status::invalid_argument)?;
+        check::number("destination", &to).map_err(Status::invalid_argument)?;
+        let simulated =
+            self.read(|machine| Ok(machine.handsets().any(|range| from.starts_with(range.prefix.as_str()))))?;
+        if !simulated {
+            let text = format!("{from} is no simulated handset: see smscctl handset list");
+            return Err(Status::failed_precondition(text));
+        }
+        let submission =
+            self.inner.host.mobile_originated(&from, &to, &text).map_err(Status::failed_precondition)?;
+        match self.propose(Op::Submit(Submit { submission: Some(submission) })).await? {
+            Outcome::Stored(message_id) => Ok(Response::new(HandsetSendResponse { message_id })),
+            other => Err(Status::internal(format!("the store answered a submission with {other:?}"))),
+        }
+    }
+
+    async fn message_show(&self, request: Request<MessageShowRequest>) -> Answer<MessageView> {
+        pass_on!(self, request, Answers::Anyone, message_show);
+        let id = request.get_ref().id;
+        let view = self.read(|machine| messages::show(machine, id))?;
+        view.map(Response::new).ok_or_else(|| unknown_message(id))
+    }
+
+    async fn message_find(&self, request: Request<MessageFindRequest>) -> Answer<MessageFindResponse> {
+        pass_on!(self, request, Answers::Anyone, message_find);
+        let store = self.inner.store.clone();
+        let found = tokio::task::spawn_blocking(move || messages::find(&store, request.get_ref()));
+        let found = found.await.map_err(|error| Status::internal(format!("the search ended badly: {error}")))?;
+        found.map(Response::new).map_err(|error| refusal::disk(&error))
+    }
+
+    async fn message_cancel(&self, request: Request<MessageCancelRequest>) -> Answer<MessageView> {
+        pass_on!(self, request, Answers::Leader, message_cancel);
+        let id = request.get_ref().id;
+        let Some(message) = self.read(|machine| machine.message(id))? else {
+            let ended = self.read(|machine| machine.final_record(id))?;
+            return Err(ended.map_or_else(|| unknown_message(id), |record| already_final(id, record.state())));
+        };
+        let (state, at_ms) = (MessageState::Deleted, self.inner.host.now_ms());
+        let finish = Finish {
+            id,
+            state: state as i32,
+            at_ms,
+            receipt: self.inner.host.receipt(&message, state, at_ms),
+            ..Default::default()
+        };
+        match self.propose(Op::Finish(finish)).await? {
+            Outcome::Finished { record } => Ok(Response::new(messages::ended(*record))),
+            Outcome::AlreadyFinal(record) => Err(already_final(id, record.state())),
+            Outcome::NotFound => Err(unknown_message(id)),
+            other => Err(Status::internal(format!("the store answered a cancel with {other:?}"))),
+        }
+    }
+
+    async fn settings(&self, request: Request<SettingsRequest>) -> Answer<SettingsResponse> {
+        pass_on!(self, request, Answers::Anyone, settings);
+        let settings = self.read(|machine| Ok(machine.settings()))?;
+        Ok(Response::new(SettingsResponse { settings: Some(settings) }))
+    }
+
+    async fn settings_put(&self, request: Request<Settings>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, settings_put);
+        let settings = request.into_inner();
+        check::settings(&settings).map_err(Status::invalid_argument)?;
+        self.change(Op::SettingsPut(SettingsPut { settings: Some(settings) }), String::new).await
+    }
+
+    async fn drills(&self, request: Request<DrillsRequest>) -> Answer<DrillsResponse> {
+        pass_on!(self, request, Answers::Anyone, drills);
+        let drills = self.read(|machine| Ok(machine.drills().cloned().collect()))?;
+        Ok(Response::new(DrillsResponse { drills }))
+    }
+
+    async fn drill_put(&self, request: Request<DrillRecord>) -> Answer<DrillRecord> {
+        pass_on!(self, request, Answers::Leader, drill_put);
+        let drill = request.into_inner();
+        if drill.report.len() > DRILL_REPORT_BYTES_MAX {
+            let text = format!("a drill's report may have {DRILL_REPORT_BYTES_MAX} bytes at most");
+            return Err(Status::invalid_argument(text));
+        }
+        match self.propose(Op::DrillPut(DrillPut { drill: Some(drill.clone()) })).await? {
+            Outcome::DrillStored(id) => Ok(Response::new(DrillRecord { id, ..drill })),
+            other => Err(Status::internal(format!("the store answered a drill with {other:?}"))),
+        }
+    }
+}
+
+fn unknown_message(id: u64) -> Status {
+    Status::not_found(format!("there is no message {id}: never stored, or final for longer than finals are kept"))
+}
+
+fn already_final(id: u64, state: MessageState) -> Status {
+    let state = state.as_str_name().trim_start_matches("MESSAGE_STATE_").to_lowercase();
+    Status::failed_precondition(format!("message {id} is {state} already"))
+}

@@ -1,0 +1,198 @@
+//! What goes into the engine and what comes out.
+
+use std::sync::Arc;
+
+use smsc_proto::status::CommandStatus;
+use smsc_proto::types::NetworkErrorCode;
+use smsc_raft::machine::keys::{DueKey, QueueKey};
+use smsc_raft::model::{Command, HandsetRange, Message, MessageState, Queue};
+
+use super::backlog::Position;
+use crate::delivery::handset::HandsetResult;
+use crate::delivery::receipt::error_of;
+
+/// network_type of codes that the message centre or its ESME gave (SMPP v5.0 section 4.8.4.42).
+const MESSAGE_CENTRE: u8 = 8;
+
+/// How a delivery ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkResult {
+    /// The other side has it.
+    Delivered,
+    /// Try again later.
+    Temporary {
+        /// network_error_code as the records keep it.
+        error: u32,
+    },
+    /// Never try again.
+    Permanent {
+        /// network_error_code as the records keep it.
+        error: u32,
+        /// Undeliverable or rejected.
+        state: MessageState,
+    },
+    /// The session ended before it answered. No attempt: the message goes out again at once.
+    Lost,
+}
+
+impl From<HandsetResult> for LinkResult {
+    fn from(result: HandsetResult) -> Self {
+        match result {
+            HandsetResult::Delivered => Self::Delivered,
+            HandsetResult::Absent { error } => Self::Temporary { error },
+            HandsetResult::Failed { error } => Self::Permanent { error, state: MessageState::Undeliverable },
+        }
+    }
+}
+
+/// How an ESME answered a deliver_sm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliverResult {
+    /// ESME_ROK.
+    Accepted,
+    /// Any other command_status.
+    Refused(CommandStatus),
+    /// It did not answer before its session ended or its response timer ran out.
+    Lost,
+}
+
+impl From<DeliverResult> for LinkResult {
+    /// What an ESME cannot take now is tried again; what it does not want, or finds wrong, is not.
+    fn from(result: DeliverResult) -> Self {
+        let status = match result {
+            DeliverResult::Accepted => return Self::Delivered,
+            DeliverResult::Lost => return Self::Lost,
+            DeliverResult::Refused(status) => status,
+        };
+        let [_, _, high, low] = status.0.to_be_bytes();
+        let code = NetworkErrorCode { network_type: MESSAGE_CENTRE, error_code: u16::from_be_bytes([high, low]) };
+        let error = error_of(code);
+        match status {
+            CommandStatus::ESME_ROK => Self::Delivered,
+            CommandStatus::ESME_RX_T_APPN
+            | CommandStatus::ESME_RMSGQFUL
+            | CommandStatus::ESME_RTHROTTLED
+            | CommandStatus::ESME_RSYSERR
+            | CommandStatus::ESME_RINVBNDSTS => Self::Temporary { error },
+            CommandStatus::ESME_RX_R_APPN => Self::Permanent { error, state: MessageState::Rejected },
+            _ => Self::Permanent { error, state: MessageState::Undeliverable },
+        }
+    }
+}
+
+/// What the engine wants to read. The answer must be of a state at least as new as every change that the engine was
+/// told of, and must reach it before any change that is newer than the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Queues towards numbers in the order in which they are due, behind `after`.
+    Due {
+        /// The last one read, or a key just in front of the first one wanted.
+        after: Option<DueKey>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// A queue's record and its messages from a place on.
+    Queue {
+        /// The queue.
+        key: QueueKey,
+        /// See [`Position::read_after`].
+        from: Position,
+        /// At most so many messages; 0 asks for the record alone.
+        limit: usize,
+    },
+    /// Messages whose validity ended.
+    Expired {
+        /// Until then, UTC milliseconds.
+        until_ms: u64,
+        /// At most so many.
+        limit: usize,
+    },
+}
+
+/// The answer to a [`Load`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Loaded {
+    /// To [`Load::Due`].
+    Due {
+        /// What was asked.
+        limit: usize,
+        /// The queues.
+        queues: Vec<(DueKey, Queue)>,
+    },
+    /// To [`Load::Queue`].
+    Queue {
+        /// What was asked.
+        key: QueueKey,
+        /// What was asked.
+        from: Position,
+        /// What was asked.
+        limit: usize,
+        /// The record; `None` when nothing waits in the queue.
+        queue: Option<Queue>,
+        /// The messages.
+        messages: Vec<Arc<Message>>,
+    },
+    /// To [`Load::Expired`].
+    Expired {
+        /// What was asked.
+        limit: usize,
+        /// The messages.
+        messages: Vec<Arc<Message>>,
+    },
+}
+
+/// What the engine wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Send to a receiver; its answer comes back by `DeliveryEngine::session_outcome`.
+    SendToSession {
+        /// The session.
+        session_id: u64,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// Deliver to a simulated handset; its answer comes back by `DeliveryEngine::handset_outcome`.
+    SendToHandset {
+        /// The message.
+        message: Arc<Message>,
+        /// The number.
+        number: Arc<str>,
+        /// The range it belongs to; `None` when the operator removed it.
+        range: Option<Arc<HandsetRange>>,
+        /// When the number's attempts began to fail; 0 when the last one did not. UTC milliseconds.
+        failing_since_ms: u64,
+    },
+    /// A number waits that was tried in vain: tell by `DeliveryEngine::reachable` when it can be reached.
+    WatchHandset {
+        /// The number.
+        number: Arc<str>,
+        /// The range it belongs to.
+        range: Arc<HandsetRange>,
+        /// When the number's attempts began to fail; UTC milliseconds.
+        failing_since_ms: u64,
+    },
+    /// Put into the log.
+    Propose(Command),
+    /// Read from the store and answer by `DeliveryEngine::loaded`.
+    Load(Load),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        let of = |status| LinkResult::from(DeliverResult::Refused(status));
+        for status in [CommandStatus::ESME_RX_T_APPN, CommandStatus::ESME_RMSGQFUL, CommandStatus::ESME_RTHROTTLED] {
+            assert_eq!(of(status), LinkResult::Temporary { error: 8 << 16 | status.0 });
+        }
+        let rejected = LinkResult::Permanent { error: 8 << 16 | 0x66, state: MessageState::Rejected };
+        assert_eq!(of(CommandStatus::ESME_RX_R_APPN), rejected);
+        for status in [CommandStatus::ESME_RX_P_APPN, CommandStatus::ESME_RINVDSTADR, CommandStatus(0x499)] {
+            assert!(matches!(of(status), LinkResult::Permanent { state: MessageState::Undeliverable, .. }));
+        }
+        assert_eq!(LinkResult::from(DeliverResult::Accepted), LinkResult::Delivered);
+        assert_eq!(LinkResult::from(DeliverResult::Lost), LinkResult::Lost);
+    }
+}

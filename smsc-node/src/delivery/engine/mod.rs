@@ -1,0 +1,394 @@
+//! The delivery engine: what is stored, who is bound and what time it is go in; what to send, to record and to look up
+//! comes out.
+//!
+//! It holds a window of what waits, the rest stays in the store and is found again by place (within a queue) or by due
+//! time (among numbers): memory does not grow with the backlog, and a new leader starts with an empty engine and
+//! delivers after its first readings. What it proposes takes effect when it comes back as a [`Change`]; until then the
+//! message is *being recorded*, neither sent nor proposed a second time. An engine lives for one term: when a proposal
+//! fails, leadership is gone and the engine is dropped.
+//!
+//! Towards a number one message is under way at a time, in order, and a failure makes the whole queue wait
+//! ([`numbers`]). Towards an account messages go to whichever receiver has room in its window, and a failure puts off
+//! that message alone ([`esmes`]).
+
+mod backlog;
+mod effect;
+mod esmes;
+mod expiry;
+mod numbers;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+pub use backlog::Position;
+pub use effect::{DeliverResult, Effect, LinkResult, Load, Loaded};
+use esmes::Esmes;
+use expiry::Expiry;
+use numbers::Numbers;
+use smsc_raft::machine::Change;
+use smsc_raft::machine::keys::QueueKey;
+use smsc_raft::model::command::Op;
+use smsc_raft::model::{AttemptDone, Command, Finish, Message, MessageState, Settings, Submission};
+
+use super::receipt;
+use super::retry::RetryPolicy;
+use super::route::RouteTable;
+
+/// Bounds of an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// Messages held at most, whatever waits. At least 100.
+    pub window_messages: usize,
+    /// Messages held at most of one queue towards a number.
+    pub number_messages: usize,
+    /// Seed of the jitter between attempts.
+    pub seed: u64,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { window_messages: 100_000, number_messages: 32, seed: 0 }
+    }
+}
+
+/// Where a message that the engine knows of stands.
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// Held in its queue's backlog.
+    Waiting,
+    /// Held until then, for an ESME that could not take it.
+    PutOff(u64),
+    /// Sent to a session, not answered.
+    OnSession(u64),
+    /// Sent to a handset, not answered.
+    OnHandset,
+    /// Its outcome is proposed.
+    Recording {
+        /// The outcome is that it was delivered.
+        delivered: bool,
+    },
+    /// Finished by somebody else while it was on its way; kept until the link answers.
+    Orphan {
+        /// The session that has it, if one has.
+        session: Option<u64>,
+        /// It was stored again under its id, meanwhile.
+        again: Option<Arc<Message>>,
+    },
+}
+
+#[derive(Debug)]
+struct Entry {
+    message: Arc<Message>,
+    queue: QueueKey,
+    state: State,
+}
+
+impl Entry {
+    fn place(&self) -> Position {
+        Position::of(&self.message)
+    }
+}
+
+/// What the engine knows of messages, by id, counted by the kind of their queue.
+#[derive(Debug, Default)]
+struct Index {
+    entries: HashMap<u64, Entry>,
+    to_esmes: usize,
+}
+
+impl Index {
+    fn to_esmes(&self) -> usize {
+        self.to_esmes
+    }
+
+    fn to_numbers(&self) -> usize {
+        self.entries.len() - self.to_esmes
+    }
+
+    fn get(&self, id: u64) -> Option<&Entry> {
+        self.entries.get(&id)
+    }
+
+    fn get_mut(&mut self, id: u64) -> Option<&mut Entry> {
+        self.entries.get_mut(&id)
+    }
+
+    fn insert(&mut self, message: Arc<Message>, queue: QueueKey, state: State) {
+        self.to_esmes += usize::from(queue.is_esme());
+        let before = self.entries.insert(message.id, Entry { message, queue, state });
+        debug_assert!(before.is_none(), "a message is taken in once");
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        self.to_esmes -= usize::from(entry.queue.is_esme());
+        Some(entry)
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct DeliveryEngine {
+    config: EngineConfig,
+    routes: Arc<RouteTable>,
+    retry: RetryPolicy,
+    receipt_validity_s: u64,
+    index: Index,
+    numbers: Numbers,
+    esmes: Esmes,
+    expiry: Expiry,
+    effects: VecDeque<Effect>,
+}
+
+impl DeliveryEngine {
+    /// An engine that knows of nothing yet; its first effects read the store.
+    pub fn new(now_ms: u64, config: EngineConfig, routes: Arc<RouteTable>, settings: &Settings) -> Self {
+        let config = EngineConfig {
+            window_messages: config.window_messages.max(100),
+            number_messages: config.number_messages.max(1),
+            ..config
+        };
+        let mut engine = Self {
+            config,
+            routes,
+            retry: RetryPolicy::new(&settings.retry_delays_ms, config.seed),
+            receipt_validity_s: settings.receipt_validity_s,
+            index: Index::default(),
+            numbers: Numbers::new(&config),
+            esmes: Esmes::new(&config),
+            expiry: Expiry::new(now_ms, &config),
+            effects: VecDeque::new(),
+        };
+        engine.scan_numbers();
+        engine
+    }
+
+    /// Accounts, routes, handsets or settings changed.
+    pub fn configure(&mut self, routes: Arc<RouteTable>, settings: &Settings) {
+        self.routes = routes;
+        self.retry = RetryPolicy::new(&settings.retry_delays_ms, self.config.seed);
+        self.receipt_validity_s = settings.receipt_validity_s;
+    }
+
+    /// The next thing to be done.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`DeliveryEngine::timeout`] is to be called, UTC milliseconds.
+    pub fn next_deadline_ms(&self) -> u64 {
+        [self.numbers.next_deadline_ms(), self.esmes.next_deadline_ms()]
+            .into_iter()
+            .flatten()
+            .fold(self.expiry.next_deadline_ms(), u64::min)
+    }
+
+    /// Messages in memory.
+    pub fn held(&self) -> usize {
+        self.index.entries.len()
+    }
+
+    /// Time has come for something.
+    pub fn timeout(&mut self, now_ms: u64) {
+        self.numbers_timeout(now_ms);
+        self.esmes_timeout(now_ms);
+        self.expiry_timeout(now_ms);
+    }
+
+    /// An entry of the log was applied.
+    pub fn change(&mut self, now_ms: u64, change: Change) {
+        match change {
+            Change::Queued(message) => self.queued(now_ms, message),
+            Change::Replaced(message) => self.replaced(now_ms, message),
+            Change::Retry(message) => self.retried(now_ms, message),
+            Change::Finished { id, queue } => self.finished(now_ms, id, &queue),
+            Change::Woken(queue) if queue.is_esme() => self.esme_woken(now_ms, &queue.key),
+            Change::Woken(queue) => self.number_woken(now_ms, &queue.key),
+            // The driver builds what configure() wants; sessions come by bound().
+            Change::Config | Change::Sessions => {}
+        }
+    }
+
+    fn queued(&mut self, now_ms: u64, message: Arc<Message>) {
+        if self.known(&message) {
+            return;
+        }
+        let queue = QueueKey::of(content(&message));
+        if queue.is_esme() {
+            self.esme_queued(now_ms, &queue, message);
+        } else {
+            self.number_queued(now_ms, &queue, message);
+        }
+    }
+
+    /// Whether a message that was stored or read is held or under way; one that somebody finished while it was under
+    /// way is remembered, to be taken in once the link has answered.
+    fn known(&mut self, message: &Arc<Message>) -> bool {
+        let Some(entry) = self.index.get_mut(message.id) else { return false };
+        if let State::Orphan { again, .. } = &mut entry.state {
+            *again = Some(message.clone());
+        }
+        true
+    }
+
+    fn replaced(&mut self, now_ms: u64, message: Arc<Message>) {
+        match self.index.get_mut(message.id) {
+            Some(entry) if !matches!(entry.state, State::Waiting | State::PutOff(_) | State::Orphan { .. }) => {
+                entry.message = message;
+            }
+            Some(_) => {
+                self.forget_waiting(message.id);
+                self.queued(now_ms, message);
+            }
+            None => {
+                let queue = QueueKey::of(content(&message));
+                self.queued(now_ms, message);
+                // The store may have made the queue anew.
+                self.refresh_number(&queue);
+            }
+        }
+    }
+
+    fn retried(&mut self, now_ms: u64, message: Arc<Message>) {
+        let recording = |entry: &Entry| matches!(entry.state, State::Recording { .. });
+        if !self.index.get(message.id).is_some_and(recording) {
+            return self.refresh_number(&QueueKey::of(content(&message)));
+        }
+        let Some(entry) = self.index.remove(message.id) else { return };
+        if entry.queue.is_esme() {
+            self.esme_put_off(now_ms, &entry.queue, message);
+        } else {
+            self.number_failed(now_ms, &entry.queue, &message);
+        }
+    }
+
+    fn finished(&mut self, now_ms: u64, id: u64, queue: &QueueKey) {
+        let Some(entry) = self.index.get_mut(id) else { return self.refresh_number(queue) };
+        let session = match entry.state {
+            State::OnSession(session) => Some(Some(session)),
+            State::OnHandset => Some(None),
+            _ => None,
+        };
+        if let Some(session) = session {
+            entry.state = State::Orphan { session, again: None };
+            return;
+        }
+        match &mut entry.state {
+            State::Orphan { again, .. } => *again = None,
+            State::Recording { delivered } => {
+                let delivered = *delivered;
+                self.index.remove(id);
+                if queue.is_esme() {
+                    self.feed_esmes(now_ms);
+                } else {
+                    self.number_recorded(now_ms, queue, id, delivered);
+                }
+            }
+            _ => {
+                self.forget_waiting(id);
+                if queue.is_esme() {
+                    self.feed_esmes(now_ms);
+                } else {
+                    self.pump_number(now_ms, &queue.key);
+                }
+            }
+        }
+    }
+
+    /// Lets go of a message that waits; others are left as they are.
+    fn forget_waiting(&mut self, id: u64) {
+        let Some(entry) = self.index.get(id) else { return };
+        match entry.state {
+            State::Waiting if entry.queue.is_esme() => self.esmes.remove_ready(&entry.queue.key, entry.place()),
+            State::Waiting => self.numbers.remove_held(&entry.queue.key, entry.place()),
+            State::PutOff(due_at_ms) => self.esmes.remove_put_off(&entry.queue.key, due_at_ms, entry.place()),
+            _ => return,
+        }
+        self.index.remove(id);
+    }
+
+    /// What was asked for by [`Effect::Load`].
+    pub fn loaded(&mut self, now_ms: u64, loaded: Loaded) {
+        match loaded {
+            Loaded::Due { limit, queues } => self.numbers_loaded(now_ms, limit, queues),
+            Loaded::Queue { key, from, limit, messages, .. } if key.is_esme() => {
+                self.esme_loaded(now_ms, &key, from, limit, messages);
+            }
+            Loaded::Queue { key, from, limit, queue, messages } => {
+                self.number_loaded(now_ms, &key, from, limit, queue, messages);
+            }
+            Loaded::Expired { limit, messages } => self.expired_loaded(now_ms, limit, messages),
+        }
+    }
+
+    /// Proposes what came of an attempt. The message is being recorded from here on; an attempt that failed for now
+    /// but past the message's validity ends it.
+    fn record(&mut self, now_ms: u64, id: u64, result: Ended) {
+        let Some(entry) = self.index.get_mut(id) else { return };
+        let expired = is_expired(&entry.message, now_ms);
+        let result = match result {
+            Ended::Failed { error, .. } if expired => {
+                Ended::Final { state: MessageState::Expired, error, attempted: true }
+            }
+            result => result,
+        };
+        let (op, delivered) = match result {
+            Ended::Failed { error, due_at_ms } => {
+                (Op::AttemptDone(AttemptDone { id, at_ms: now_ms, error, due_at_ms }), false)
+            }
+            Ended::Final { state, error, attempted } => {
+                let receipt = receipt::submission(&entry.message, state, now_ms, error, self.receipt_validity_s);
+                let finish = Finish {
+                    id,
+                    state: state as i32,
+                    at_ms: now_ms,
+                    error,
+                    receipt,
+                    attempted,
+                    account: String::new(),
+                };
+                (Op::Finish(finish), state == MessageState::Delivered)
+            }
+        };
+        entry.state = State::Recording { delivered };
+        self.effects.push_back(Effect::Propose(Command { op: Some(op) }));
+    }
+}
+
+/// What came of a message, as it goes into the log.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    Failed { error: u32, due_at_ms: u64 },
+    Final { state: MessageState, error: u32, attempted: bool },
+}
+
+impl Ended {
+    /// Its validity ended before it was tried (again); the error of the last attempt, if any, is what stood in the way.
+    fn expired(message: &Message) -> Self {
+        Self::Final { state: MessageState::Expired, error: message.last_error, attempted: false }
+    }
+
+    /// What a link said; `None` for a message that was lost on its way. `failures` came before it in a row.
+    fn of(result: LinkResult, retry: &RetryPolicy, now_ms: u64, failures: u32, id: u64) -> Option<Self> {
+        match result {
+            LinkResult::Delivered => Some(Self::Final { state: MessageState::Delivered, error: 0, attempted: true }),
+            LinkResult::Permanent { error, state } => Some(Self::Final { state, error, attempted: true }),
+            LinkResult::Temporary { error } => {
+                Some(Self::Failed { error, due_at_ms: retry.next_ms(now_ms, failures, id) })
+            }
+            LinkResult::Lost => None,
+        }
+    }
+}
+
+fn content(message: &Message) -> &Submission {
+    message.submission.as_ref().expect("a message is stored with its submission")
+}
+
+fn is_expired(message: &Message, now_ms: u64) -> bool {
+    let expires_at_ms = content(message).expires_at_ms;
+    expires_at_ms > 0 && expires_at_ms <= now_ms
+}

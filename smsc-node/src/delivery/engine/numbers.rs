@@ -1,0 +1,459 @@
+//! Queues towards numbers: one message under way at a time, in order; a failure makes the queue wait.
+//!
+//! The engine holds queues in the order in which they are due. A queue that waits for its time costs an entry without
+//! messages. When there are more queues than it may hold, it lets go of those that wait longest and remembers up to
+//! where, in the store's order of due times, it knows all of them: the *horizon*.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use smsc_raft::machine::keys::{DueKey, QueueKey};
+use smsc_raft::model::command::Op;
+use smsc_raft::model::{Command, Message, Queue, QueueKind, QueueWake};
+
+use super::backlog::{Backlog, Head, Position};
+use super::{DeliveryEngine, Effect, Ended, EngineConfig, LinkResult, Load, State, is_expired};
+
+/// Queues read at once.
+const SCAN_QUEUES: usize = 128;
+
+#[derive(Debug, Default)]
+struct NumberQueue {
+    backlog: Backlog,
+    /// The message under way or being recorded.
+    busy: Option<u64>,
+    due_at_ms: u64,
+    failures: u32,
+    failing_since_ms: u64,
+    /// It waits for its time and holds no messages meanwhile.
+    parked: bool,
+    /// The number became reachable while an attempt was under way.
+    wake: bool,
+}
+
+/// All queues towards numbers that the engine holds.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    queues: HashMap<Arc<str>, NumberQueue>,
+    /// The parked ones by due time.
+    parked: BTreeSet<(u64, Arc<str>)>,
+    /// Every queue of the store up to here, in order of due time, is held; `None`: all are.
+    horizon: Option<DueKey>,
+    /// A reading behind this place is under way.
+    scanning: Option<DueKey>,
+    queues_max: usize,
+    messages_max: usize,
+    queue_messages_max: usize,
+}
+
+impl Numbers {
+    /// At most one message under way and one behind it for each of a fifth of the window, and more per queue as long
+    /// as that leaves room for ESMEs.
+    pub fn new(config: &EngineConfig) -> Self {
+        Self {
+            queues: HashMap::new(),
+            parked: BTreeSet::new(),
+            horizon: Some(in_front_of(0)),
+            scanning: None,
+            queues_max: config.window_messages / 5,
+            messages_max: config.window_messages * 2 / 5,
+            queue_messages_max: config.number_messages,
+        }
+    }
+
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        self.parked.first().map(|(due_at_ms, _)| *due_at_ms)
+    }
+
+    pub fn remove_held(&mut self, number: &str, place: Position) {
+        if let Some(queue) = self.queues.get_mut(number) {
+            queue.backlog.remove(place);
+        }
+    }
+
+    fn knows(&self, due_at_ms: u64, key: &QueueKey) -> bool {
+        let Some(horizon) = &self.horizon else { return true };
+        (due_at_ms, key) <= (horizon.due_at_ms, &horizon.queue)
+    }
+
+    /// From this time on there may be queues that are not held.
+    fn lower_horizon(&mut self, due_at_ms: u64) {
+        let lower = in_front_of(due_at_ms);
+        self.horizon = Some(self.horizon.take().map_or(lower.clone(), |horizon| horizon.min(lower)));
+    }
+
+    /// Makes room for a queue that is due then: one that is due later may have to go.
+    fn make_room(&mut self, due_at_ms: u64) -> bool {
+        if self.queues.len() < self.queues_max {
+            return true;
+        }
+        if self.parked.last().is_none_or(|(last, _)| *last <= due_at_ms) {
+            self.lower_horizon(due_at_ms);
+            return false;
+        }
+        if let Some((last, number)) = self.parked.pop_last() {
+            self.queues.remove(&number);
+            self.lower_horizon(last);
+        }
+        true
+    }
+
+    fn unpark(&mut self, number: &str) {
+        let Some(queue) = self.queues.get_mut(number).filter(|queue| queue.parked) else { return };
+        queue.parked = false;
+        let key = (queue.due_at_ms, self.queues.get_key_value(number).map_or(Arc::from(number), |row| row.0.clone()));
+        self.parked.remove(&key);
+    }
+
+    fn remove(&mut self, number: &str) {
+        self.unpark(number);
+        self.queues.remove(number);
+    }
+
+    /// Messages of a queue that may be held beside the one under way, with so many in memory over all.
+    fn held_max(&self, queue: &NumberQueue, messages: usize) -> usize {
+        match () {
+            () if queue.parked => 0,
+            () if messages < self.messages_max => self.queue_messages_max,
+            () => usize::from(queue.busy.is_none()),
+        }
+    }
+}
+
+/// In the order of due times, behind all that is due before and in front of all that is due then.
+fn in_front_of(due_at_ms: u64) -> DueKey {
+    DueKey { due_at_ms, queue: QueueKey::new(QueueKind::Number, "") }
+}
+
+impl DeliveryEngine {
+    pub(super) fn number_queued(&mut self, now_ms: u64, key: &QueueKey, message: Arc<Message>) {
+        let due_at_ms = message.due_at_ms;
+        if !self.numbers.queues.contains_key(&key.key) {
+            // Either new, or let go of, and then due behind the horizon: the store tells which.
+            if !self.numbers.knows(due_at_ms, key) {
+                return;
+            }
+            let all_known = self.numbers.horizon.is_none();
+            if !self.numbers.make_room(due_at_ms) {
+                return;
+            }
+            let backlog = if all_known { Backlog::default() } else { Backlog::unread() };
+            self.numbers.queues.insert(key.key.clone(), NumberQueue { backlog, due_at_ms, ..Default::default() });
+        }
+        let Some(queue) = self.numbers.queues.get(&key.key) else { return };
+        let held_max = self.numbers.held_max(queue, self.index.to_numbers());
+        let Some(queue) = self.numbers.queues.get_mut(&key.key) else { return };
+        let admission = queue.backlog.offer(Position::of(&message), held_max);
+        if let Some(evicted) = admission.evicted {
+            self.index.remove(evicted.id);
+        }
+        if admission.held {
+            self.index.insert(message, key.clone(), State::Waiting);
+        }
+        self.pump_number(now_ms, &key.key);
+    }
+
+    /// Does the next thing that a queue waits for, if its time has come.
+    pub(super) fn pump_number(&mut self, now_ms: u64, number: &Arc<str>) {
+        loop {
+            let Some(queue) = self.numbers.queues.get_mut(number) else { return };
+            if queue.busy.is_some() {
+                return;
+            }
+            let head = queue.backlog.head();
+            if head == Head::Empty {
+                self.numbers.remove(number);
+                return self.scan_numbers_when_few();
+            }
+            if queue.due_at_ms > now_ms {
+                return self.park_number(number);
+            }
+            match head {
+                Head::Empty => return,
+                Head::Unread(_) => return self.load_number(number),
+                Head::Held(place) => {
+                    queue.backlog.remove(place);
+                    let Some(entry) = self.index.get_mut(place.id) else { continue };
+                    if is_expired(&entry.message, now_ms) {
+                        let ended = Ended::expired(&entry.message);
+                        self.record(now_ms, place.id, ended);
+                        continue;
+                    }
+                    entry.state = State::OnHandset;
+                    queue.busy = Some(place.id);
+                    queue.wake = false;
+                    self.effects.push_back(Effect::SendToHandset {
+                        message: entry.message.clone(),
+                        number: number.clone(),
+                        range: self.routes.handset(number).cloned(),
+                        failing_since_ms: queue.failing_since_ms,
+                    });
+                    return;
+                }
+            }
+        }
+    }
+
+    fn park_number(&mut self, number: &Arc<str>) {
+        let numbers = &mut self.numbers;
+        let Some(queue) = numbers.queues.get_mut(number) else { return };
+        let due_at_ms = queue.due_at_ms;
+        for place in queue.backlog.drop_held() {
+            self.index.remove(place.id);
+        }
+        if !queue.parked {
+            queue.parked = true;
+            numbers.parked.insert((due_at_ms, number.clone()));
+        }
+        // Others that are due as late were let go of; with this one among them, those that are due sooner have room.
+        if !numbers.knows(due_at_ms, &QueueKey { kind: QueueKind::Number as u8, key: number.clone() }) {
+            numbers.remove(number);
+            self.scan_numbers_when_few();
+        }
+    }
+
+    fn load_number(&mut self, number: &Arc<str>) {
+        let Some(queue) = self.numbers.queues.get(number) else { return };
+        let held_max = self.numbers.held_max(queue, self.index.to_numbers());
+        let limit = held_max.saturating_sub(queue.backlog.len()).max(1);
+        let Some(from) = self.numbers.queues.get_mut(number).and_then(|queue| queue.backlog.begin_load()) else {
+            return;
+        };
+        let key = QueueKey { kind: QueueKind::Number as u8, key: number.clone() };
+        self.effects.push_back(Effect::Load(Load::Queue { key, from, limit }));
+    }
+
+    /// Asks for the record of a queue that is held without all of its messages, because the store changed it in a way
+    /// that only its record tells.
+    pub(super) fn refresh_number(&mut self, key: &QueueKey) {
+        if key.is_esme() {
+            return;
+        }
+        let stale = |queue: &NumberQueue| queue.busy.is_none() && !queue.backlog.all_read();
+        if self.numbers.queues.get(&key.key).is_some_and(stale) {
+            let load = Load::Queue { key: key.clone(), from: Position::FIRST, limit: 0 };
+            self.effects.push_back(Effect::Load(load));
+        }
+    }
+
+    pub(super) fn number_loaded(
+        &mut self,
+        now_ms: u64,
+        key: &QueueKey,
+        from: Position,
+        limit: usize,
+        record: Option<Queue>,
+        messages: Vec<Arc<Message>>,
+    ) {
+        let Some(queue) = self.numbers.queues.get_mut(&key.key) else { return };
+        if limit > 0 {
+            let last = messages.last().map(|message| Position::of(message));
+            if !queue.backlog.end_load(from, last, messages.len() < limit) {
+                return;
+            }
+        }
+        if queue.busy.is_none() {
+            self.numbers.unpark(&key.key);
+            let Some(queue) = self.numbers.queues.get_mut(&key.key) else { return };
+            match &record {
+                Some(record) => {
+                    queue.due_at_ms = record.due_at_ms;
+                    queue.failures = record.failures;
+                    queue.failing_since_ms = record.failing_since_ms;
+                }
+                None => {
+                    for place in queue.backlog.drop_held() {
+                        self.index.remove(place.id);
+                    }
+                    self.numbers.remove(&key.key);
+                    return self.scan_numbers_when_few();
+                }
+            }
+        }
+        for message in messages {
+            if self.known(&message) {
+                continue;
+            }
+            let Some(queue) = self.numbers.queues.get(&key.key) else { return };
+            let held_max = self.numbers.held_max(queue, self.index.to_numbers());
+            let Some(queue) = self.numbers.queues.get_mut(&key.key) else { return };
+            if !queue.backlog.admit_loaded(Position::of(&message), held_max) {
+                break;
+            }
+            self.index.insert(message, key.clone(), State::Waiting);
+        }
+        self.pump_number(now_ms, &key.key);
+    }
+
+    /// A handset took a message, or did not.
+    pub fn handset_outcome(&mut self, now_ms: u64, id: u64, result: LinkResult) {
+        let Some(entry) = self.index.get_mut(id) else { return };
+        let key = entry.queue.clone();
+        let Some(queue) = self.numbers.queues.get_mut(&key.key).filter(|queue| queue.busy == Some(id)) else { return };
+        match &mut entry.state {
+            State::OnHandset => match Ended::of(result, &self.retry, now_ms, queue.failures, id) {
+                Some(ended) => self.record(now_ms, id, ended),
+                None => {
+                    entry.state = State::Waiting;
+                    queue.backlog.put_back(entry.place());
+                    queue.busy = None;
+                    self.pump_number(now_ms, &key.key);
+                }
+            },
+            State::Orphan { again, .. } => {
+                let again = again.take();
+                queue.busy = None;
+                self.index.remove(id);
+                match again {
+                    Some(message) => self.number_queued(now_ms, &key, message),
+                    None => self.pump_number(now_ms, &key.key),
+                }
+                // What was finished, and how that left the queue, is in the store.
+                self.refresh_number(&key);
+            }
+            State::Waiting | State::PutOff(_) | State::OnSession(_) | State::Recording { .. } => {}
+        }
+    }
+
+    /// An attempt that failed is recorded: the queue waits.
+    pub(super) fn number_failed(&mut self, now_ms: u64, key: &QueueKey, message: &Message) {
+        let Some(queue) = self.numbers.queues.get_mut(&key.key) else { return };
+        if queue.busy == Some(message.id) {
+            queue.busy = None;
+        }
+        queue.failures += 1;
+        if queue.failing_since_ms == 0 {
+            queue.failing_since_ms = message.last_attempt_at_ms;
+        }
+        queue.backlog.leave_unread(Position::of(message));
+        let wake = std::mem::take(&mut queue.wake);
+        self.numbers.unpark(&key.key);
+        if let Some(queue) = self.numbers.queues.get_mut(&key.key) {
+            queue.due_at_ms = message.due_at_ms;
+        }
+        if wake {
+            self.propose_wake(&key.key);
+        }
+        self.pump_number(now_ms, &key.key);
+    }
+
+    /// A final state is recorded; a delivery lets the rest of the queue go at once.
+    pub(super) fn number_recorded(&mut self, now_ms: u64, key: &QueueKey, id: u64, delivered: bool) {
+        let Some(queue) = self.numbers.queues.get_mut(&key.key) else { return };
+        if queue.busy != Some(id) {
+            // It expired while it waited, perhaps as the last one.
+            self.refresh_number(key);
+        } else {
+            queue.busy = None;
+            if delivered {
+                queue.failures = 0;
+                queue.failing_since_ms = 0;
+                queue.due_at_ms = queue.due_at_ms.min(now_ms);
+            }
+        }
+        self.pump_number(now_ms, &key.key);
+    }
+
+    /// The number of a simulated handset came back.
+    pub fn reachable(&mut self, now_ms: u64, number: &Arc<str>) {
+        match self.numbers.queues.get_mut(number) {
+            Some(queue) if queue.busy.is_some() => queue.wake = true,
+            Some(queue) if queue.due_at_ms > now_ms => self.propose_wake(number),
+            // It may wait in the store alone.
+            None if self.numbers.horizon.is_some() => self.propose_wake(number),
+            Some(_) | None => {}
+        }
+    }
+
+    fn propose_wake(&mut self, number: &Arc<str>) {
+        let wake = QueueWake { kind: QueueKind::Number as i32, key: number.to_string() };
+        self.effects.push_back(Effect::Propose(Command { op: Some(Op::QueueWake(wake)) }));
+    }
+
+    pub(super) fn number_woken(&mut self, now_ms: u64, number: &Arc<str>) {
+        if !self.numbers.queues.contains_key(number) {
+            if !self.numbers.make_room(now_ms) {
+                // Its due time is the stamp of the log entry, which may be before now: look from the beginning.
+                self.numbers.lower_horizon(0);
+                return self.scan_numbers_when_few();
+            }
+            let queue = NumberQueue { backlog: Backlog::unread(), ..Default::default() };
+            self.numbers.queues.insert(number.clone(), queue);
+        }
+        self.numbers.unpark(number);
+        if let Some(queue) = self.numbers.queues.get_mut(number) {
+            queue.failures = 0;
+            queue.failing_since_ms = 0;
+            queue.due_at_ms = queue.due_at_ms.min(now_ms);
+        }
+        self.pump_number(now_ms, number);
+    }
+
+    pub(super) fn numbers_timeout(&mut self, now_ms: u64) {
+        while let Some((due_at_ms, number)) = self.numbers.parked.first().cloned() {
+            if due_at_ms > now_ms {
+                return;
+            }
+            self.numbers.unpark(&number);
+            self.pump_number(now_ms, &number);
+        }
+    }
+
+    /// Reads on behind the horizon, unless everything is known.
+    pub(super) fn scan_numbers(&mut self) {
+        let numbers = &mut self.numbers;
+        if numbers.scanning.is_none() && numbers.queues.len() < numbers.queues_max {
+            numbers.scanning = numbers.horizon.clone();
+            if let Some(after) = &numbers.scanning {
+                let load = Load::Due { after: Some(after.clone()), limit: SCAN_QUEUES };
+                self.effects.push_back(Effect::Load(load));
+            }
+        }
+    }
+
+    /// The same once a quarter of the room is free, so that a reading never costs much for little.
+    fn scan_numbers_when_few(&mut self) {
+        if self.numbers.queues.len() <= self.numbers.queues_max * 3 / 4 {
+            self.scan_numbers();
+        }
+    }
+
+    pub(super) fn numbers_loaded(&mut self, now_ms: u64, limit: usize, queues: Vec<(DueKey, Queue)>) {
+        let Some(from) = self.numbers.scanning.take() else { return };
+        // Where something had to be let go of in front of what was read, the next reading begins there.
+        if self.numbers.horizon.as_ref().is_some_and(|horizon| *horizon >= from) {
+            self.numbers.horizon = match queues.last() {
+                Some((last, _)) if queues.len() >= limit => Some(last.clone()),
+                _ => None,
+            };
+        }
+        for (key, record) in queues {
+            let number = &key.queue.key;
+            if self.numbers.queues.contains_key(number) {
+                continue;
+            }
+            if !self.numbers.make_room(key.due_at_ms) {
+                break;
+            }
+            let queue = NumberQueue {
+                backlog: Backlog::unread(),
+                due_at_ms: key.due_at_ms,
+                failures: record.failures,
+                failing_since_ms: record.failing_since_ms,
+                ..Default::default()
+            };
+            self.numbers.queues.insert(number.clone(), queue);
+            if record.failing_since_ms > 0
+                && let Some(range) = self.routes.handset(number)
+            {
+                self.effects.push_back(Effect::WatchHandset {
+                    number: number.clone(),
+                    range: range.clone(),
+                    failing_since_ms: record.failing_since_ms,
+                });
+            }
+            self.pump_number(now_ms, number);
+        }
+        self.scan_numbers();
+    }
+}

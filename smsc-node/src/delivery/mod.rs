@@ -1,0 +1,17 @@
+//! Delivery: what is stored and due goes out to sessions and handsets, and what became of it goes back into the log.
+//!
+//! Pure, without clock, tasks or IO:
+//! - [`route`]: from a destination to its queue
+//! - [`engine`]: [`engine::DeliveryEngine`], which decides what is sent, recorded and looked up, and when
+//! - [`retry`]: when a failed attempt is repeated
+//! - [`handset`]: simulated handsets
+//! - [`receipt`], [`mo`]: messages that are made here
+//!
+//! With IO: [`driver`] owns an engine while this node leads, feeds it and carries out what it asks.
+
+pub mod engine;
+pub mod handset;
+pub mod mo;
+pub mod receipt;
+pub mod retry;
+pub mod route;

@@ -1,0 +1,127 @@
+//! What runs while this node leads and holds the addresses: delivery, and the SMPP server in front.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smsc_raft::leadership::Leadership;
+use smsc_raft::model::Command;
+use smsc_raft::store::Store;
+use tokio::task::JoinHandle;
+
+use super::housekeeping;
+use super::peer::NodeState;
+use crate::clock::SystemClock;
+use crate::delivery::driver::{Delivery, DeliveryParts};
+use crate::ha::IpHold;
+use crate::ha::tickle::TickleRun;
+use crate::listen::ListenError;
+use crate::smpp::listener::{ServerParts, SmppServer};
+use crate::smpp::ports::{Centre, Directory, Done, Found};
+
+/// See the [module](self).
+pub(super) struct Serving {
+    server: SmppServer,
+    delivery: Delivery,
+    housekeeping: JoinHandle<()>,
+    tickles: Vec<TickleRun>,
+}
+
+impl Serving {
+    /// Starts to serve and to deliver.
+    ///
+    /// # Errors
+    /// The SMPP port cannot be listened on.
+    pub(super) async fn start(state: Arc<NodeState>, leadership: Leadership, hold: &IpHold) -> Result<Self, ListenError> {
+        let floating = state.config.floating_ip.as_ref().expect("a witness never serves");
+        let config = state.config.smpp.clone().expect("a data node has an SMPP server");
+        let addresses = floating.addresses.iter().map(|net| net.addr).collect::<Vec<_>>();
+        let port = config.listen_port;
+        let delivery = Delivery::start(DeliveryParts {
+            store: state.store.clone(),
+            leadership: leadership.clone(),
+            metrics: state.metrics.clone(),
+            table: {
+                let state = state.clone();
+                Arc::new(move || state.table())
+            },
+        });
+        let server = SmppServer::start(
+            &leadership,
+            ServerParts {
+                config,
+                node_id: state.config.node_id,
+                centre: Arc::new(StoreCentre { state: state.clone() }),
+                receivers: Arc::new(delivery.clone()),
+                clock: Arc::new(SystemClock),
+                metrics: state.metrics.clone(),
+            },
+            &addresses,
+        )?;
+        let tickles = tickle(&state.store, leadership.term, hold, addresses.iter().map(|ip| SocketAddr::new(*ip, port)));
+        let housekeeping = tokio::spawn(housekeeping::lead(state, leadership.term));
+        Ok(Self { server, delivery, housekeeping, tickles })
+    }
+
+    /// Lets sessions settle what is in flight and unbind, for at most `settle`, then stops.
+    pub(super) async fn stop(self, settle: Duration) {
+        self.housekeeping.abort();
+        drop(self.tickles);
+        self.server.stop(settle).await;
+        self.delivery.stop().await;
+    }
+
+    /// Closes everything at once: another node may be about to serve.
+    pub(super) async fn abort(self) {
+        self.stop(Duration::ZERO).await;
+    }
+}
+
+/// Makes the ESMEs that an earlier leader served come back now instead of at their next enquire_link.
+fn tickle(store: &Store, term: u64, hold: &IpHold, servers: impl Iterator<Item = SocketAddr>) -> Vec<TickleRun> {
+    let left = store.read(|machine| {
+        let left = machine.sessions().filter(|session| session.term < term);
+        Ok(left.map(|session| (session.local.clone(), session.peer.clone())).collect::<Vec<_>>())
+    });
+    let left = left.unwrap_or_default();
+    let mut runs = Vec::new();
+    for server in servers {
+        let clients = left.iter().filter(|(local, _)| local.parse() == Ok(server));
+        let clients = clients.filter_map(|(_, peer)| peer.parse().ok()).collect::<Vec<SocketAddr>>();
+        if clients.is_empty() {
+            continue;
+        }
+        tracing::info!(%server, clients = clients.len(), "telling the ESMEs of the leader before");
+        match hold.tickle(server, clients) {
+            Ok(run) => runs.push(run),
+            Err(error) => tracing::warn!(%error, "ESMEs are not told; they notice at their next enquire_link"),
+        }
+    }
+    runs
+}
+
+/// The store as the SMPP server asks it.
+struct StoreCentre {
+    state: Arc<NodeState>,
+}
+
+impl Centre for StoreCentre {
+    fn propose_group(&self, commands: Vec<Command>, done: Done) {
+        self.state.metrics.raft_commands.add(commands.len() as u64);
+        self.state.store.propose_group(commands, done);
+    }
+
+    fn find(&self, id: u64) -> io::Result<Found> {
+        self.state.store.read(|machine| {
+            if let Some(message) = machine.message(id)? {
+                return Ok(Found::Waiting(message));
+            }
+            Ok(machine.final_record(id)?.map_or(Found::Unknown, |record| Found::Final(Box::new(record))))
+        })
+    }
+
+    fn directory(&self) -> Arc<Directory> {
+        self.state.directory()
+    }
+}

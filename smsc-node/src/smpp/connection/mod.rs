@@ -1,0 +1,490 @@
+//! One connection: select one event, apply it, write what the session says.
+//!
+//! A task owns the socket and its [`Session`]. Whatever one read brings is checked and proposed as one group; outcomes
+//! come back through a channel and are written together. No answer is given for what has no outcome: if leadership is
+//! lost while a submission is under way the connection ends, and the submission is unknown to the ESME.
+
+mod replies;
+mod requests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smsc_proto::pdu::{Bind, Body};
+use smsc_proto::session::{CloseReason, Event, Session, SessionConfig, Side, State};
+use smsc_proto::status::CommandStatus;
+use smsc_proto::time::MonoTime;
+use smsc_proto::types::BindMode;
+use smsc_raft::model::{self, Account, Command, SessionClose, SessionOpen, SessionRecord, command::Op};
+use smsc_raft::outcome::Outcome;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+use self::replies::Reply;
+use self::requests::Group;
+use super::account;
+use super::deliver;
+use super::ports::{Centre, DeliverResult, Receivers, SessionHandle, ToSession};
+use super::rate::{Bucket, Buckets};
+use crate::clock::Clock;
+use crate::config::SmppConfig;
+use crate::metrics::{BindKind, BindResult, Direction, Metrics, SubmitResult};
+
+/// Octets read at once when a connection is busy.
+const READ_BUSY: usize = 64 * 1024;
+/// Octets of buffer that an idle connection is given.
+const READ_IDLE: usize = 2 * 1024;
+/// How long the last answers may take to be written once the session has ended.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What all connections of one term share.
+pub(super) struct Shared {
+    pub config: SmppConfig,
+    /// This node and its term, for the session registry.
+    pub node_id: u64,
+    pub term: u64,
+    pub centre: Arc<dyn Centre>,
+    pub receivers: Arc<dyn Receivers>,
+    pub buckets: Buckets,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Until when connections may settle; `None` while they need not stop.
+pub(super) type Stop = Option<MonoTime>;
+
+/// A bind that is accepted.
+struct Bound {
+    account: Arc<Account>,
+    session_id: u64,
+    mode: BindMode,
+    bucket: Arc<Bucket>,
+    /// Messages for the ESME, while it receives.
+    messages: Option<mpsc::Receiver<ToSession>>,
+}
+
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    session: Session,
+    bound: Option<Bound>,
+    group: Group,
+    replies: mpsc::UnboundedReceiver<Reply>,
+    to_replies: mpsc::UnboundedSender<Reply>,
+    stop: Stop,
+    /// Octets to make room for before the next read.
+    read_size: usize,
+    counted_received: u64,
+    counted_sent: u64,
+    counted_throttled: u64,
+}
+
+impl Connection {
+    pub(super) fn new(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> io::Result<Connection> {
+        let config = &shared.config;
+        let session_config = SessionConfig {
+            window_incoming: config.window_default as usize,
+            window_outgoing: config.window_default as usize,
+            command_length_max: config.pdu_bytes_max,
+            session_init: config.session_init_timer,
+            enquire_link: nonzero(config.enquire_link_interval),
+            inactivity: nonzero(config.inactivity_timer),
+            response: config.response_timer,
+            ..SessionConfig::default()
+        };
+        let (to_replies, replies) = mpsc::unbounded_channel();
+        Ok(Connection {
+            session: Session::new(Side::MessageCentre, session_config, shared.clock.mono()),
+            local: stream.local_addr()?,
+            shared,
+            stream,
+            peer,
+            bound: None,
+            group: Group::default(),
+            replies,
+            to_replies,
+            stop: None,
+            read_size: READ_IDLE,
+            counted_received: 0,
+            counted_sent: 0,
+            counted_throttled: 0,
+        })
+    }
+
+    /// Runs until the session and the connection have ended.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<Stop>) {
+        let reason = loop {
+            if let Some(reason) = self.settle() {
+                break reason;
+            }
+            if let Err(error) = self.write() {
+                tracing::debug!(peer = %self.peer, %error, "writing failed");
+                self.session.handle_disconnect();
+                continue;
+            }
+            if self.session.has_input() {
+                let now = self.shared.clock.mono();
+                self.session.handle_input(now);
+                continue;
+            }
+            self.wait(&mut stop).await;
+        };
+        self.end(reason).await;
+    }
+
+    /// Waits for one thing to happen and applies it.
+    async fn wait(&mut self, stop: &mut watch::Receiver<Stop>) {
+        let wants_read = self.wants_read();
+        let wants_write = !self.session.output().is_empty();
+        let interest = match (wants_read, wants_write) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        };
+        let deadline = [self.session.poll_timeout(), self.stop].into_iter().flatten().min();
+        let until = deadline.map(|deadline| self.shared.clock.until(deadline));
+        let takes_messages = self.takes_messages();
+        let stream = &self.stream;
+        let messages = self.bound.as_mut().and_then(|bound| bound.messages.as_mut());
+        tokio::select! {
+            ready = async { stream.ready(interest.unwrap_or(Interest::ERROR)).await }, if interest.is_some() => {
+                match ready {
+                    Ok(ready) if wants_read && (ready.is_readable() || ready.is_read_closed()) => self.read(),
+                    Ok(_) => {}
+                    Err(_) => self.session.handle_disconnect(),
+                }
+            }
+            Some(reply) = self.replies.recv() => self.take_replies(reply),
+            message = next_message(messages), if takes_messages => self.take_messages(message),
+            () = tokio::time::sleep(until.unwrap_or_default()), if until.is_some() => self.take_timeout(),
+            changed = stop.changed() => {
+                let asked = *stop.borrow_and_update();
+                // A server that is gone without a word has nobody left to settle for.
+                self.begin_stop(if changed.is_ok() { asked } else { Some(MonoTime::ZERO) });
+            }
+        }
+    }
+
+    /// Whether to read: not while the session is full, and on the way out only when nothing of the ESME is open, so
+    /// that no new submission is taken that could not be settled.
+    fn wants_read(&self) -> bool {
+        self.session.wants_input() && (self.stop.is_none() || self.session.incoming_open() == 0)
+    }
+
+    fn takes_messages(&self) -> bool {
+        let receives = self.bound.as_ref().is_some_and(|bound| bound.messages.is_some());
+        receives && self.session.outgoing_room() > 0 && matches!(self.session.state(), State::Bound(_))
+    }
+
+    /// Reads what is there, up to a buffer full, and handles it.
+    fn read(&mut self) {
+        let input = self.session.input();
+        input.reserve(self.read_size);
+        match self.stream.try_read_buf(input) {
+            Ok(0) => return self.session.handle_disconnect(),
+            Ok(count) => {
+                self.shared.metrics.smpp_bytes.add(Direction::In, count as u64);
+                self.read_size = if count >= self.read_size { READ_BUSY } else { self.read_size };
+                if count < READ_IDLE {
+                    self.read_size = READ_IDLE;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => {
+                tracing::debug!(peer = %self.peer, %error, "reading failed");
+                return self.session.handle_disconnect();
+            }
+        }
+        let now = self.shared.clock.mono();
+        self.session.handle_input(now);
+    }
+
+    /// Writes what the socket takes now.
+    fn write(&mut self) -> io::Result<()> {
+        let output = self.session.output();
+        while !output.is_empty() {
+            match self.stream.try_write(output) {
+                Ok(count) => {
+                    self.shared.metrics.smpp_bytes.add(Direction::Out, count as u64);
+                    bytes::Buf::advance(output, count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies all events and proposes what they gave, until the session is quiet. Tells why it ended, if it did.
+    fn settle(&mut self) -> Option<CloseReason> {
+        let mut ended = None;
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::BindRequested { mode, bind } => self.bind(mode, &bind),
+                Event::Request { ticket, body } => self.request(ticket, body),
+                Event::Answered { token, answer } => {
+                    let result = match answer.status {
+                        CommandStatus::ESME_ROK => DeliverResult::Accepted,
+                        status => DeliverResult::Refused(status),
+                    };
+                    self.delivered(token, result);
+                }
+                Event::Lost { token } => self.delivered(token, DeliverResult::Lost),
+                Event::Unbinding => self.stop_receiving(),
+                Event::Closed { reason } => ended = Some(reason),
+                // These come to the ESME's side alone.
+                Event::Bound { .. } | Event::BindRefused { .. } | Event::Outbind(_) | Event::Alert(_) => {}
+            }
+        }
+        self.propose_group();
+        self.count();
+        if self.stop.is_some() && ended.is_none() {
+            return self.go_on_stopping();
+        }
+        ended
+    }
+
+    fn count(&mut self) {
+        let counts = self.session.counts();
+        let metrics = &self.shared.metrics;
+        metrics.smpp_pdus.add(Direction::In, counts.received - self.counted_received);
+        metrics.smpp_pdus.add(Direction::Out, counts.sent - self.counted_sent);
+        metrics.submits.add(SubmitResult::Throttled, counts.throttled - self.counted_throttled);
+        self.counted_received = counts.received;
+        self.counted_sent = counts.sent;
+        self.counted_throttled = counts.throttled;
+    }
+
+    /// Checks a bind and asks for its place in the session registry; it is answered when that is committed.
+    fn bind(&mut self, mode: BindMode, bind: &Bind) {
+        let directory = self.shared.centre.directory();
+        let account = match account::authenticate(&directory, mode, bind) {
+            Ok(account) => account,
+            Err(refusal) => {
+                tracing::info!(peer = %self.peer, system_id = %bind.system_id, %mode, %refusal, "bind refused");
+                return self.refuse_bind(refusal.status(), refusal.result());
+            }
+        };
+        let shared = &self.shared;
+        let binds_max = match account.binds_max {
+            0 => shared.config.binds_max_default,
+            binds_max => binds_max,
+        };
+        let record = SessionRecord {
+            id: 0,
+            system_id: account.system_id.clone(),
+            mode: registry_mode(mode) as i32,
+            peer: self.peer.to_string(),
+            local: self.local.to_string(),
+            interface_version: u32::from(bind.interface_version.0),
+            node: shared.node_id,
+            term: shared.term,
+            since_ms: shared.clock.wall().as_millis(),
+            system_type: String::from_utf8_lossy(bind.system_type.as_bytes()).into_owned(),
+        };
+        let open = Op::SessionOpen(SessionOpen { session: Some(record), binds_max });
+        let (replies, centre) = (self.to_replies.clone(), shared.centre.clone());
+        let done = move |result: Result<Vec<Outcome>, _>| {
+            let outcome = result.map(|outcomes| outcomes.into_iter().next());
+            let opened = match &outcome {
+                Ok(Some(Outcome::SessionOpened(id))) => Some(*id),
+                _ => None,
+            };
+            let told = replies.send(Reply::Bind { account, mode, outcome });
+            if let (Err(_), Some(id)) = (told, opened) {
+                // The connection ended meanwhile.
+                close_session(centre.as_ref(), id);
+            }
+        };
+        shared.centre.propose_group(vec![Command { op: Some(open) }], Box::new(done));
+    }
+
+    fn refuse_bind(&mut self, status: smsc_proto::status::RefusalStatus, result: BindResult) {
+        self.shared.metrics.smpp_binds.inc(result);
+        // If the session has ended meanwhile nobody waits for the answer.
+        let _ = self.session.bind_refuse(self.shared.clock.mono(), status);
+    }
+
+    /// The bind is in the registry: answer it, and let the ESME receive.
+    fn accept_bind(&mut self, account: Arc<Account>, mode: BindMode, session_id: u64) {
+        let shared = self.shared.clone();
+        let window = match account.window {
+            0 => shared.config.window_default,
+            window => window,
+        } as usize;
+        let now = shared.clock.mono();
+        self.session.set_windows(window, window);
+        let system_id = shared.config.system_id.parse().expect("the configuration was checked for its length");
+        if self.session.bind_accept(now, system_id).is_err() {
+            return close_session(shared.centre.as_ref(), session_id);
+        }
+        shared.metrics.smpp_binds.inc(BindResult::Accepted);
+        shared.metrics.smpp_sessions.of(bind_kind(mode)).inc();
+        tracing::info!(peer = %self.peer, system_id = account.system_id, %mode, session_id, "bound");
+        let messages = mode.can_receive().then(|| {
+            let (to_session, messages) = mpsc::channel(window.max(1));
+            let system_id = account.system_id.clone();
+            shared.receivers.bound(SessionHandle { session_id, system_id, window, to_session });
+            messages
+        });
+        let bucket = shared.buckets.of(&account.system_id);
+        self.bound = Some(Bound { account, session_id, mode, bucket, messages });
+    }
+
+    /// Sends messages while there is room.
+    fn take_messages(&mut self, first: Option<ToSession>) {
+        let mut next = first;
+        while let Some(ToSession::Deliver(message)) = next {
+            self.deliver(&message);
+            if !self.takes_messages() {
+                return;
+            }
+            let Some(messages) = self.bound.as_mut().and_then(|bound| bound.messages.as_mut()) else { return };
+            next = match messages.try_recv() {
+                Ok(message) => Some(message),
+                Err(mpsc::error::TryRecvError::Empty) => return,
+                Err(mpsc::error::TryRecvError::Disconnected) => None,
+            };
+        }
+        // Nobody delivers any more.
+        if let Some(bound) = &mut self.bound {
+            bound.messages = None;
+        }
+    }
+
+    fn deliver(&mut self, message: &model::Message) {
+        let now = self.shared.clock.mono();
+        let sent = match deliver::deliver_sm(message, self.session.peer_version()) {
+            Ok(body) => self.session.request(now, message.id, Body::DeliverSm(body)).is_ok(),
+            Err(error) => {
+                tracing::warn!(peer = %self.peer, message_id = message.id, %error, "not deliverable to this ESME");
+                return self.delivered(message.id, DeliverResult::Refused(CommandStatus::ESME_RINVMSGLEN));
+            }
+        };
+        if !sent {
+            self.delivered(message.id, DeliverResult::Lost);
+        }
+    }
+
+    fn delivered(&mut self, message_id: u64, result: DeliverResult) {
+        let Some(bound) = &self.bound else { return };
+        self.shared.receivers.delivered(bound.session_id, message_id, result);
+    }
+
+    /// No further messages; those that wait to be sent are given back.
+    fn stop_receiving(&mut self) {
+        let Some(mut messages) = self.bound.as_mut().and_then(|bound| bound.messages.take()) else { return };
+        let Some(session_id) = self.bound.as_ref().map(|bound| bound.session_id) else { return };
+        self.shared.receivers.unbound(session_id);
+        messages.close();
+        while let Ok(ToSession::Deliver(message)) = messages.try_recv() {
+            self.delivered(message.id, DeliverResult::Lost);
+        }
+    }
+
+    fn take_timeout(&mut self) {
+        let now = self.shared.clock.mono();
+        self.session.handle_timeout(now);
+        if self.stop.is_some_and(|deadline| deadline <= now) {
+            self.session.close();
+        }
+    }
+
+    fn begin_stop(&mut self, stop: Stop) {
+        self.stop = stop;
+        if self.stop.is_some() {
+            self.stop_receiving();
+        }
+    }
+
+    /// On the way out: unbinds once everything that the ESME asked is answered.
+    fn go_on_stopping(&mut self) -> Option<CloseReason> {
+        let now = self.shared.clock.mono();
+        if self.stop.is_some_and(|deadline| deadline <= now) {
+            self.session.close();
+        } else if self.session.incoming_open() == 0 {
+            self.session.unbind(now);
+        }
+        // What the end leaves behind, and the reason for it.
+        let mut ended = None;
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Lost { token } => self.delivered(token, DeliverResult::Lost),
+                Event::Closed { reason } => ended = Some(reason),
+                _ => {}
+            }
+        }
+        ended
+    }
+
+    /// The session has ended: give back what it held, write the last answers, close.
+    async fn end(mut self, reason: CloseReason) {
+        self.stop_receiving();
+        self.replies.close();
+        while let Ok(reply) = self.replies.try_recv() {
+            if let Reply::Bind { outcome: Ok(Some(Outcome::SessionOpened(id))), .. } = reply {
+                close_session(self.shared.centre.as_ref(), id);
+            }
+        }
+        if let Some(bound) = self.bound.take() {
+            tracing::info!(peer = %self.peer, system_id = bound.account.system_id, session_id = bound.session_id, %reason, "unbound");
+            self.shared.metrics.smpp_sessions.of(bind_kind(bound.mode)).dec();
+            close_session(self.shared.centre.as_ref(), bound.session_id);
+        } else {
+            tracing::debug!(peer = %self.peer, %reason, "closed");
+        }
+        // A peer that does not read its last answers goes without them.
+        let _ = tokio::time::timeout(LINGER, self.flush()).await;
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        loop {
+            self.write()?;
+            if self.session.output().is_empty() {
+                break;
+            }
+            self.stream.writable().await?;
+        }
+        tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await
+    }
+}
+
+/// The next message for the ESME; never, while it receives none.
+async fn next_message(messages: Option<&mut mpsc::Receiver<ToSession>>) -> Option<ToSession> {
+    match messages {
+        Some(messages) => messages.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes a bind out of the registry. Without leadership it cannot be, and need not: the next leader knows its term.
+fn close_session(centre: &dyn Centre, id: u64) {
+    let close = Command { op: Some(Op::SessionClose(SessionClose { id })) };
+    centre.propose_group(vec![close], Box::new(|_| ()));
+}
+
+fn nonzero(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then_some(duration)
+}
+
+fn registry_mode(mode: BindMode) -> model::BindMode {
+    match mode {
+        BindMode::Transmitter => model::BindMode::Transmitter,
+        BindMode::Receiver => model::BindMode::Receiver,
+        BindMode::Transceiver => model::BindMode::Transceiver,
+    }
+}
+
+fn bind_kind(mode: BindMode) -> BindKind {
+    match mode {
+        BindMode::Transmitter => BindKind::Transmitter,
+        BindMode::Receiver => BindKind::Receiver,
+        BindMode::Transceiver => BindKind::Transceiver,
+    }
+}

@@ -1,0 +1,224 @@
+//! A store, a router and a deliverer for tests.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use smsc_proto::status::RefusalStatus;
+use smsc_raft::model::{
+    Account, Address, Command, FinalRecord, Message, MessageKind, QueueKind, SessionRecord, Settings, Submission,
+    command::Op,
+};
+use smsc_raft::outcome::Outcome;
+use smsc_raft::store::ProposeError;
+
+use super::account::hash_password;
+use super::ports::{Centre, DeliverResult, Directory, Done, Found, Receivers, Routed, Routes, SessionHandle};
+
+/// Accounts esme1 (1000), esme2 (2000), sender and off, with passwords secret1 but for esme2; numbers that begin with
+/// 1555 are handsets.
+pub(super) fn directory(change: impl Fn(&mut Account)) -> Directory {
+    let account = |system_id: &str, password: &str, code: &str| {
+        let mut account = Account {
+            system_id: system_id.to_owned(),
+            password_hash: hash_password(password.as_bytes()).into(),
+            may_transmit: true,
+            may_receive: true,
+            short_codes: vec![code.to_owned()],
+            ..Account::default()
+        };
+        change(&mut account);
+        (system_id.to_owned(), Arc::new(account))
+    };
+    let accounts = [
+        account("esme1", "secret1", "1000"),
+        account("esme2", "secret2", "2000"),
+        account("sender", "secret1", "3000"),
+        account("off", "secret1", "4000"),
+    ];
+    Directory { accounts: HashMap::from(accounts), routes: Box::new(FakeRoutes), settings: Settings::default() }
+}
+
+struct FakeRoutes;
+
+impl Routes for FakeRoutes {
+    fn route(&self, _account: &str, destination: &Address) -> Result<Routed, RefusalStatus> {
+        let digits = destination.digits.trim_start_matches('+');
+        if digits.starts_with("1555") {
+            Ok(Routed { kind: QueueKind::Number, key: digits.to_owned(), link: "handset".to_owned() })
+        } else {
+            Err(RefusalStatus::ESME_RINVDSTADR)
+        }
+    }
+
+    fn deletion_receipt(&self, message: &Message, _at_ms: u64, _validity_s: u64) -> Option<Submission> {
+        Some(Submission { kind: MessageKind::Receipt as i32, receipt_for: message.id, ..Submission::default() })
+    }
+}
+
+/// What the fake store does with the next groups.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Mode {
+    Apply,
+    Hold,
+    Fail(ProposeError),
+}
+
+pub(super) struct FakeCentre {
+    pub directory: Mutex<Arc<Directory>>,
+    state: Mutex<FakeState>,
+}
+
+struct FakeState {
+    mode: Mode,
+    held: Vec<(Vec<Command>, Done)>,
+    groups: Vec<usize>,
+    messages: Vec<Arc<Message>>,
+    finals: HashMap<u64, FinalRecord>,
+    sessions: Vec<SessionRecord>,
+    next_session: u64,
+}
+
+impl FakeCentre {
+    pub(super) fn new(directory: Directory) -> Arc<FakeCentre> {
+        Arc::new(FakeCentre {
+            directory: Mutex::new(Arc::new(directory)),
+            state: Mutex::new(FakeState {
+                mode: Mode::Apply,
+                held: vec![],
+                groups: vec![],
+                messages: vec![],
+                finals: HashMap::new(),
+                sessions: vec![],
+                next_session: 1,
+            }),
+        })
+    }
+
+    /// Sets what follows; leaving [`Mode::Hold`] applies what was held.
+    pub(super) fn set_mode(&self, mode: Mode) {
+        let held = {
+            let mut state = self.state.lock().unwrap();
+            state.mode = mode;
+            std::mem::take(&mut state.held)
+        };
+        for (commands, done) in held {
+            self.propose_group(commands, done);
+        }
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.state.lock().unwrap().held.len()
+    }
+
+    /// How many commands each group of submissions had.
+    pub(super) fn groups(&self) -> Vec<usize> {
+        self.state.lock().unwrap().groups.clone()
+    }
+
+    pub(super) fn messages(&self) -> Vec<Arc<Message>> {
+        self.state.lock().unwrap().messages.clone()
+    }
+
+    pub(super) fn sessions(&self) -> Vec<SessionRecord> {
+        self.state.lock().unwrap().sessions.clone()
+    }
+}
+
+impl FakeState {
+    fn apply(&mut self, op: Op) -> Outcome {
+        match op {
+            Op::Submit(submit) => {
+                let id = self.messages.len() as u64 + 1;
+                self.messages.push(Arc::new(Message { id, submission: submit.submission, ..Message::default() }));
+                Outcome::Stored(id)
+            }
+            Op::Finish(finish) => {
+                let record = FinalRecord {
+                    id: finish.id,
+                    state: finish.state,
+                    account: finish.account,
+                    ..FinalRecord::default()
+                };
+                match self.finals.insert(finish.id, record.clone()) {
+                    None => Outcome::Finished { record: Box::new(record) },
+                    Some(first) => Outcome::AlreadyFinal(Box::new(first)),
+                }
+            }
+            Op::Replace(replace) => Outcome::Stored(replace.id),
+            Op::SessionOpen(open) => {
+                let record = open.session.expect("a record to open");
+                let live = self.sessions.iter().filter(|session| session.system_id == record.system_id).count();
+                if live >= open.binds_max as usize {
+                    return Outcome::TooManyBinds;
+                }
+                let id = self.next_session;
+                self.next_session += 1;
+                self.sessions.push(SessionRecord { id, ..record });
+                Outcome::SessionOpened(id)
+            }
+            Op::SessionClose(close) => {
+                self.sessions.retain(|session| session.id != close.id);
+                Outcome::Done
+            }
+            other => panic!("the SMPP server does not propose {other:?}"),
+        }
+    }
+}
+
+impl Centre for FakeCentre {
+    fn propose_group(&self, commands: Vec<Command>, done: Done) {
+        let mut state = self.state.lock().unwrap();
+        match state.mode.clone() {
+            Mode::Hold => state.held.push((commands, done)),
+            Mode::Fail(error) => {
+                drop(state);
+                done(Err(error));
+            }
+            Mode::Apply => {
+                let submissions = commands.iter().filter(|command| matches!(command.op, Some(Op::Submit(_)))).count();
+                if submissions > 0 {
+                    state.groups.push(submissions);
+                }
+                let ops = commands.into_iter().map(|command| command.op.expect("every command has an operation"));
+                let outcomes = ops.map(|op| state.apply(op)).collect();
+                drop(state);
+                done(Ok(outcomes));
+            }
+        }
+    }
+
+    fn find(&self, id: u64) -> io::Result<Found> {
+        let state = self.state.lock().unwrap();
+        if let Some(record) = state.finals.get(&id) {
+            return Ok(Found::Final(Box::new(record.clone())));
+        }
+        let message = state.messages.iter().find(|message| message.id == id);
+        Ok(message.map_or(Found::Unknown, |message| Found::Waiting(message.clone())))
+    }
+
+    fn directory(&self) -> Arc<Directory> {
+        self.directory.lock().unwrap().clone()
+    }
+}
+
+#[derive(Default)]
+pub(super) struct FakeReceivers {
+    pub bound: Mutex<Vec<SessionHandle>>,
+    pub unbound: Mutex<Vec<u64>>,
+    pub delivered: Mutex<Vec<(u64, DeliverResult)>>,
+}
+
+impl Receivers for FakeReceivers {
+    fn bound(&self, session: SessionHandle) {
+        self.bound.lock().unwrap().push(session);
+    }
+
+    fn unbound(&self, session_id: u64) {
+        self.unbound.lock().unwrap().push(session_id);
+    }
+
+    fn delivered(&self, _session_id: u64, message_id: u64, result: DeliverResult) {
+        self.delivered.lock().unwrap().push((message_id, result));
+    }
+}

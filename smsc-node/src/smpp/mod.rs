@@ -1,0 +1,27 @@
+//! The SMPP server: ESMEs bind here, submit, and are delivered to.
+//!
+//! Pure, without tasks or IO:
+//! - [`account`]: system_id, password and mode to an account or a refusal
+//! - [`submit`]: a submission as it came to one as it is stored, or a refusal
+//! - [`deliver`]: a stored message to the deliver_sm that carries it
+//! - [`query`]: query_sm, cancel_sm and replace_sm against what is stored
+//! - [`rate`]: how many submissions an account may make
+//! - [`status`]: which command_status each refusal earns
+//!
+//! With IO: [`listener`] accepts connections while this node leads, [`connection`] runs one session each. What they need
+//! of the rest of the node is in [`ports`].
+
+pub mod account;
+pub mod connection;
+pub mod deliver;
+pub mod listener;
+pub mod ports;
+pub mod query;
+pub mod rate;
+pub mod status;
+pub mod submit;
+
+#[cfg(test)]
+mod fakes;
+#[cfg(test)]
+mod tests;

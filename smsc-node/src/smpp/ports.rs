@@ -1,0 +1,124 @@
+//! What the SMPP server asks of the rest of the node: the replicated store, and whoever delivers.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use smsc_proto::status::{CommandStatus, RefusalStatus};
+use smsc_raft::model::{Account, Address, Command, FinalRecord, Message, QueueKind, Settings, Submission};
+use smsc_raft::outcome::Outcome;
+use smsc_raft::store::ProposeError;
+use tokio::sync::mpsc;
+
+/// Called with the outcomes of a group, one for each command; runs where entries are applied and must be quick.
+pub type Done = Box<dyn FnOnce(Result<Vec<Outcome>, ProposeError>) + Send>;
+
+/// A message as the store has it.
+#[derive(Debug)]
+pub enum Found {
+    /// No final state yet.
+    Waiting(Arc<Message>),
+    /// At its end.
+    Final(Box<FinalRecord>),
+    /// Not there, or forgotten.
+    Unknown,
+}
+
+/// The replicated store.
+pub trait Centre: Send + Sync + 'static {
+    /// Proposes commands, all in one log entry.
+    fn propose_group(&self, commands: Vec<Command>, done: Done);
+
+    /// Looks a message up.
+    ///
+    /// # Errors
+    /// The disk failed; the node stops.
+    fn find(&self, id: u64) -> io::Result<Found>;
+
+    /// Accounts, routes and settings as they are now. Cheap: called for every read from a connection.
+    fn directory(&self) -> Arc<Directory>;
+}
+
+/// Where submissions go.
+pub trait Routes: Send + Sync + 'static {
+    /// Where a submission of `account` to `destination` goes.
+    ///
+    /// # Errors
+    /// Nowhere: the status that the submission earns.
+    fn route(&self, account: &str, destination: &Address) -> Result<Routed, RefusalStatus>;
+
+    /// The receipt that is stored when `message` is deleted at `at_ms` (UTC milliseconds), if its ESME asked for one.
+    /// `validity_s` is how long it may wait, 0 for the default.
+    fn deletion_receipt(&self, message: &Message, at_ms: u64, validity_s: u64) -> Option<Submission>;
+}
+
+/// A queue and the link behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// What kind of queue.
+    pub kind: QueueKind,
+    /// The number's digits, or the account's system_id.
+    pub key: String,
+    /// Name of the link.
+    pub link: String,
+}
+
+/// The replicated configuration, made ready to be asked; built anew when it changes.
+pub struct Directory {
+    /// By system_id.
+    pub accounts: HashMap<String, Arc<Account>>,
+    /// Where submissions go.
+    pub routes: Box<dyn Routes>,
+    /// The operator's settings.
+    pub settings: Settings,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").field("accounts", &self.accounts.len()).field("settings", &self.settings).finish()
+    }
+}
+
+/// A bound receiver, for whoever delivers.
+#[derive(Clone, Debug)]
+pub struct SessionHandle {
+    /// Its id in the session registry.
+    pub session_id: u64,
+    /// Its account.
+    pub system_id: String,
+    /// Messages that may be with it unanswered.
+    pub window: usize,
+    /// Where messages for it go; holds as many as the window.
+    pub to_session: mpsc::Sender<ToSession>,
+}
+
+/// What a session is asked to do.
+#[derive(Clone, Debug)]
+pub enum ToSession {
+    /// Send this message; [`Receivers::delivered`] tells what became of it.
+    Deliver(Arc<Message>),
+}
+
+/// How an ESME answered a deliver_sm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliverResult {
+    /// ESME_ROK.
+    Accepted,
+    /// Any other status.
+    Refused(CommandStatus),
+    /// No answer came: the session ended, or the response timer did.
+    Lost,
+}
+
+/// Whoever delivers.
+pub trait Receivers: Send + Sync + 'static {
+    /// A receiver is bound and takes messages.
+    fn bound(&self, session: SessionHandle);
+
+    /// It takes no more; every message it was given has been, or will be, reported.
+    fn unbound(&self, session_id: u64);
+
+    /// What became of a message.
+    fn delivered(&self, session_id: u64, message_id: u64, result: DeliverResult);
+}
