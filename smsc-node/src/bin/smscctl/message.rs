@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use smsc_proto::rpc::admin::{MessageCancelRequest, MessageFindRequest, MessageShowRequest, MessageView as Known};
 use smsc_proto::text::Alphabet;
-use smsc_raft::model::{Address, MessageKind, MessageState, QueueKind, Submission};
+use smsc_raft::model::{Address, MessageKind, QueueKind, Submission};
 
 use crate::connect::ConnectArgs;
 use crate::exit::Failure;

@@ -41,7 +41,7 @@ pub(super) struct Report {
     pub(super) started_at_ms: u64,
     /// What happened when, for people: milliseconds from the trigger.
     #[serde(skip)]
-    timeline: Vec<(f64, String)>,
+    pub timeline: Vec<(f64, String)>,
 }
 
 impl Report {
