@@ -56,6 +56,8 @@ pub struct Session {
     state: State,
     framer: Framer,
     input: BytesMut,
+    /// Whether the input may hold a whole PDU: it was left before its end, not for want of octets.
+    input_held: bool,
     output: BytesMut,
     events: VecDeque<Event>,
     timers: Timers,
@@ -81,6 +83,7 @@ impl Session {
             state: State::Open,
             framer: Framer::new(config.command_length_max),
             input: BytesMut::new(),
+            input_held: false,
             output: BytesMut::new(),
             events: VecDeque::new(),
             timers,
@@ -153,7 +156,7 @@ impl Session {
 
     /// Whether there is input that was held back and can be handled now.
     pub fn has_input(&self) -> bool {
-        !self.input.is_empty() && self.is_reading() && self.output.len() < OUTPUT_HIGH
+        self.input_held && !self.input.is_empty() && self.is_reading() && self.output.len() < OUTPUT_HIGH
     }
 
     /// What is to be written: the owner takes from its front what it has written.

@@ -181,6 +181,17 @@ fn a_peer_that_does_not_read_is_not_read_from() {
 }
 
 #[test]
+fn part_of_a_pdu_is_not_input_that_can_be_handled() {
+    let mut script = Script::bound(BindMode::Transmitter);
+    let request = octets(&Pdu::new(SequenceNumber(3), submit()));
+    script.session.handle_bytes(at(0), &request[..request.len() - 1]);
+    assert!(!script.session.has_input());
+    script.session.handle_bytes(at(0), &request[request.len() - 1..]);
+    script.request();
+    assert!(!script.session.has_input());
+}
+
+#[test]
 fn a_lost_connection_loses_what_waits() {
     let mut script = Script::bound(BindMode::Receiver);
     for token in [5, 6] {
