@@ -88,6 +88,11 @@ impl Backlog {
         self.unread.is_none()
     }
 
+    /// The first of those in memory, whatever may come before it in the store.
+    pub fn first_held(&self) -> Option<Position> {
+        self.held.first().copied()
+    }
+
     pub fn head(&self) -> Head {
         match (self.held.first(), self.unread) {
             (None, None) => Head::Empty,
@@ -102,6 +107,11 @@ impl Backlog {
         if self.unread.is_some_and(|unread| unread <= at) {
             return Admission { held: false, evicted: None };
         }
+        self.admit(at, held_max)
+    }
+
+    /// Takes in a message that was offered or read, if it fits or comes before one that is held.
+    pub fn admit(&mut self, at: Position, held_max: usize) -> Admission {
         if self.held.len() < held_max {
             self.held.insert(at);
             return Admission { held: true, evicted: None };
@@ -167,16 +177,6 @@ impl Backlog {
             };
         }
         true
-    }
-
-    /// Takes in a message that was read, if there is room.
-    pub fn admit_loaded(&mut self, at: Position, held_max: usize) -> bool {
-        if self.held.len() < held_max {
-            self.held.insert(at);
-            return true;
-        }
-        self.leave_unread(at);
-        false
     }
 }
 
