@@ -228,7 +228,10 @@ impl Driver {
         self.carry_out()?;
         if !self.settling.is_empty() && self.recording == 0 && self.engine.settled() {
             // Whoever asked may have stopped waiting.
-            self.settling.drain(..).for_each(|tell| drop(tell.send(())));
+            for tell in self.settling.drain(..) {
+                // Whoever waited may have given up.
+                let _ = tell.send(());
+            }
         }
         Ok(())
     }

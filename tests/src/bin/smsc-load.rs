@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use smsc_node::probe::{self, Outage, ProbeEvent, ProbeOptions};
+use smsc_tests::load::query::Asker;
 use smsc_tests::load::{self, LoadError, LoadOptions, verify};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,6 +78,15 @@ struct VerifyArguments {
     /// for every acknowledged message.
     #[arg(long)]
     message_show: Option<String>,
+    /// Ask the SMS centre at this address for every acknowledged message by query_sm.
+    #[arg(long, conflicts_with = "message_show")]
+    query: Option<SocketAddr>,
+    /// With --query: the account that submitted the messages.
+    #[arg(long, default_value = "esme1")]
+    system_id: String,
+    /// With --query: its password.
+    #[arg(long, default_value = "secret1")]
+    password: String,
     /// Messages were submitted without asking for receipts.
     #[arg(long)]
     no_receipts: bool,
@@ -192,13 +202,15 @@ fn shown(outage: &Outage) -> serde_json::Value {
 fn run_verify(arguments: &VerifyArguments) -> Result<ExitCode, LoadError> {
     let journals = arguments.journal.iter().map(|path| load::journal::read(path)).collect::<Result<Vec<_>, _>>()?;
     let history = verify::History::of(journals.iter().flatten(), !arguments.no_receipts);
-    let verdict = match &arguments.message_show {
-        None => history.check(None),
-        Some(command) => {
-            let fates = verify::show_messages(command, history.acked_ids())?;
-            history.check(Some(&fates))
+    let fates = match (&arguments.message_show, arguments.query) {
+        (Some(command), _) => Some(verify::show_messages(command, history.acked_ids())?),
+        (None, Some(target)) => {
+            let (system_id, password) = (arguments.system_id.clone(), arguments.password.clone());
+            Some(Asker { target, system_id, password }.ask(history.acked_ids())?)
         }
+        (None, None) => None,
     };
+    let verdict = history.check(fates.as_ref());
     if arguments.json {
         print_line(&json!(verdict).to_string());
     } else {

@@ -6,6 +6,7 @@
 //! - [`notice`]: what a deliver_sm tells
 //! - [`ledger`]: what was acknowledged and reported, and what contradicts the contract
 //! - [`journal`]: the same as lines of a file; [`verify`]: journals against what the cluster says of its messages
+//! - [`query`]: what the SMS centre answers to query_sm
 //! - [`run`](mod@run): sends, drains, settles, closes; [`report`]: the figures
 
 pub mod in_flight;
@@ -13,12 +14,16 @@ pub mod journal;
 pub mod ledger;
 pub mod notice;
 pub mod options;
+pub mod query;
 pub mod report;
 pub mod run;
 pub mod session;
 pub mod supply;
 pub mod template;
 pub mod verify;
+
+#[cfg(test)]
+mod tests;
 
 pub use options::LoadOptions;
 pub use report::Report;
@@ -63,6 +68,14 @@ pub enum LoadError {
         command: String,
         /// What was wrong.
         reason: String,
+    },
+    /// Messages could not be asked for by query_sm.
+    #[error("query_sm to {target}: {source}")]
+    Query {
+        /// The SMS centre.
+        target: std::net::SocketAddr,
+        /// What went wrong.
+        source: std::io::Error,
     },
     /// The runtime or a signal handler could not be set up.
     #[error("cannot start: {0}")]
