@@ -79,11 +79,6 @@ impl Backlog {
         self.held.len()
     }
 
-    /// Nothing waits, neither here nor in the store.
-    pub fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.unread.is_none()
-    }
-
     pub fn all_read(&self) -> bool {
         self.unread.is_none()
     }
