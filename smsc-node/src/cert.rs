@@ -55,7 +55,7 @@ pub enum CertError {
         path: PathBuf,
     },
     /// There is no CA to sign with.
-    #[error("there is no CA in {dir} ({file} is missing); make one with: smscctl cert init")]
+    #[error("there is no CA in {dir} ({file} is missing); make one with: smscctl cert ca --dir {dir} --cluster NAME")]
     NoCa {
         /// The directory.
         dir: PathBuf,

@@ -128,6 +128,8 @@ pub struct Outage {
     pub duration: Duration,
     /// From there to when the probe noticed: the connection broke, was refused or went silent.
     pub noticed_after: Duration,
+    /// From there to the answer to the bind on the connection that served again.
+    pub bound_after: Duration,
     /// What it noticed first.
     pub cause: String,
     /// Attempts to connect, the last of which succeeded.
@@ -226,6 +228,8 @@ impl Requests {
 /// From the first failure to the next acknowledgement.
 struct Failing {
     noticed: Instant,
+    /// The last successful bind since.
+    bound: Option<Instant>,
     cause: String,
     connects: u32,
 }
@@ -249,7 +253,7 @@ impl<F: FnMut(ProbeEvent)> Probe<'_, F> {
             let Err(failure) = self.connection().await;
             let cause = failure.to_string();
             (self.on_event)(ProbeEvent::Failed(cause.clone()));
-            self.failing.get_or_insert_with(|| Failing { noticed: Instant::now(), cause, connects: 0 });
+            self.failing.get_or_insert_with(|| Failing { noticed: Instant::now(), bound: None, cause, connects: 0 });
             // A connection that worked is replaced at once; one that did not is no reason to hurry.
             if self.summary.acked == acked_before {
                 sleep(self.options.retry_interval).await;
@@ -270,6 +274,9 @@ impl<F: FnMut(ProbeEvent)> Probe<'_, F> {
             refusal(CommandId::BIND_TRANSMITTER, answer.status)
         })
         .await?;
+        if let Some(failing) = &mut self.failing {
+            failing.bound = Some(Instant::now());
+        }
         let mut sequence = SequenceNumber::FIRST;
         loop {
             sequence = sequence.next();
@@ -301,6 +308,7 @@ impl<F: FnMut(ProbeEvent)> Probe<'_, F> {
                         last_ack_at,
                         duration: gap,
                         noticed_after: failing.noticed.saturating_duration_since(last_ack),
+                        bound_after: failing.bound.unwrap_or(now).saturating_duration_since(last_ack),
                         cause: failing.cause,
                         connects: failing.connects,
                     }));

@@ -34,6 +34,7 @@ use smsc_raft::store::Store;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 
+pub use relay::AT as AT_METADATA;
 pub use host::{AdminConfig, AdminHost};
 pub use service::AdminService;
 

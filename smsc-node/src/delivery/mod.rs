@@ -9,6 +9,7 @@
 //!
 //! With IO: [`driver`] owns an engine while this node leads, feeds it and carries out what it asks.
 
+pub mod driver;
 pub mod engine;
 pub mod handset;
 pub mod mo;

@@ -111,7 +111,10 @@ impl Leader {
                 Ok(ended)
             }
             Ended::Stopping => {
-                self.hand_over(None, serving, hold, &leadership, self.state.config.shutdown.drain).await;
+                let drain = self.state.config.shutdown.drain;
+                if let Err(text) = self.hand_over(None, serving, hold, &leadership, drain).await {
+                    tracing::warn!("stopping without a handover: {text}");
+                }
                 self.state.step(Phase::Standby);
                 Ok(Ended::Stopping)
             }

@@ -68,6 +68,9 @@ impl Serving {
     pub(super) async fn stop(self, settle: Duration) {
         self.housekeeping.abort();
         drop(self.tickles);
+        if settle > Duration::ZERO && !self.delivery.settle(settle / 2).await {
+            tracing::info!("some deliveries are still under way; they are made again by whoever leads next");
+        }
         self.server.stop(settle).await;
         self.delivery.stop().await;
     }

@@ -10,6 +10,7 @@ use smsc_raft::model::{Command, HandsetRange, Message, MessageState, Queue};
 use super::backlog::Position;
 use crate::delivery::handset::HandsetResult;
 use crate::delivery::receipt::error_of;
+use crate::smpp::ports::DeliverResult;
 
 /// network_type of codes that the message centre or its ESME gave (SMPP v5.0 section 4.8.4.42).
 const MESSAGE_CENTRE: u8 = 8;
@@ -43,17 +44,6 @@ impl From<HandsetResult> for LinkResult {
             HandsetResult::Failed { error } => Self::Permanent { error, state: MessageState::Undeliverable },
         }
     }
-}
-
-/// How an ESME answered a deliver_sm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeliverResult {
-    /// ESME_ROK.
-    Accepted,
-    /// Any other command_status.
-    Refused(CommandStatus),
-    /// It did not answer before its session ended or its response timer ran out.
-    Lost,
 }
 
 impl From<DeliverResult> for LinkResult {

@@ -260,6 +260,9 @@ impl DeliveryEngine {
 
     /// Sends what is ready as far as windows allow, and reads on when little is left.
     pub(super) fn pump_esme(&mut self, now_ms: u64, account: &Arc<str>) {
+        if self.paused {
+            return;
+        }
         while let Some(queue) = self.esmes.queues.get_mut(account) {
             let Head::Held(place) = queue.ready.head() else { break };
             let expired = |message: &Arc<Message>| is_expired(message, now_ms);

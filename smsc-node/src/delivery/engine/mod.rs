@@ -24,7 +24,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use backlog::Position;
-pub use effect::{DeliverResult, Effect, LinkResult, Load, Loaded};
+pub use effect::{Effect, LinkResult, Load, Loaded};
 use esmes::Esmes;
 use expiry::Expiry;
 use numbers::Numbers;
@@ -141,6 +141,8 @@ pub struct DeliveryEngine {
     esmes: Esmes,
     expiry: Expiry,
     effects: VecDeque<Effect>,
+    /// Nothing more is sent: this node is about to hand over.
+    paused: bool,
 }
 
 impl DeliveryEngine {
@@ -161,6 +163,7 @@ impl DeliveryEngine {
             esmes: Esmes::new(&config),
             expiry: Expiry::new(now_ms, &config),
             effects: VecDeque::new(),
+            paused: false,
         };
         engine.scan_numbers();
         engine
@@ -184,6 +187,17 @@ impl DeliveryEngine {
             .into_iter()
             .flatten()
             .fold(self.expiry.next_deadline_ms(), u64::min)
+    }
+
+    /// Sends nothing more; what is under way is recorded as ever.
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Whether nothing is under way or being recorded. Looks at everything in memory.
+    pub fn settled(&self) -> bool {
+        let at_rest = |entry: &Entry| matches!(entry.state, State::Waiting | State::PutOff(_));
+        self.index.entries.values().all(at_rest)
     }
 
     /// Messages in memory.

@@ -155,7 +155,7 @@ impl DeliveryEngine {
 
     /// Does the next thing that a queue waits for, if its time has come.
     pub(super) fn pump_number(&mut self, now_ms: u64, number: &Arc<str>) {
-        loop {
+        while !self.paused {
             let Some(queue) = self.numbers.queues.get_mut(number) else { return };
             if queue.busy.is_some() {
                 return;

@@ -1,0 +1,142 @@
+//! `smscctl cluster`: form, grow, shrink, hand over.
+
+use std::str::FromStr;
+
+use clap::{Subcommand, ValueEnum};
+use serde::Serialize;
+use smsc_proto::rpc::admin::{HandoverRequest, InitRequest, JoinRequest, LeaveRequest, Member};
+use smsc_proto::rpc::raft::{NodeInfo, NodeRole};
+
+use crate::connect::ConnectArgs;
+use crate::exit::Failure;
+use crate::output::Format;
+
+/// The subcommands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Form a new cluster. Once in its life, on one of its first nodes; all of them must be running.
+    Init {
+        /// Every first member, the asked node included: ID,NAME,HOST:PORT,ROLE with ROLE data or witness.
+        #[arg(long = "member", required = true, value_name = "ID,NAME,HOST:PORT,ROLE")]
+        members: Vec<MemberArg>,
+    },
+    /// Have a node join; it is brought up to date first, then it votes. It must be running, with bootstrap off and
+    /// without data.
+    Join {
+        /// The node's id, 1 to 255, never used before in this cluster.
+        #[arg(long)]
+        id: u64,
+        /// Its short name.
+        #[arg(long)]
+        name: String,
+        /// Where its peers reach it, host:port.
+        #[arg(long = "raft-addr", value_name = "HOST:PORT")]
+        addr: String,
+        /// What it is for.
+        #[arg(long, value_enum, default_value_t = RoleArg::Data)]
+        role: RoleArg,
+    },
+    /// Have a node leave for good. Stop it afterwards.
+    Leave {
+        /// The node's id.
+        id: u64,
+    },
+    /// Give leadership and the floating address to a standby, without loss. JSON fields: from, to, term, took_ms.
+    Handover {
+        /// The standby; without it the best one is chosen.
+        #[arg(long, value_name = "ID")]
+        to: Option<u64>,
+    },
+}
+
+/// A node's role on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// Keeps everything, may lead.
+    Data,
+    /// Votes and keeps everything, never serves.
+    Witness,
+}
+
+/// A member on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberArg {
+    id: u64,
+    name: String,
+    addr: String,
+    role: RoleArg,
+}
+
+impl FromStr for MemberArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let [id, name, addr, role] = text.split(',').collect::<Vec<_>>()[..] else {
+            return Err("four parts are needed: ID,NAME,HOST:PORT,ROLE".to_owned());
+        };
+        Ok(Self {
+            id: id.parse().map_err(|_| format!("{id:?} is no node id"))?,
+            name: name.to_owned(),
+            addr: addr.to_owned(),
+            role: RoleArg::from_str(role, false).map_err(|_| format!("{role:?} is no role: data or witness"))?,
+        })
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct HandoverView {
+    from: u64,
+    to: u64,
+    term: u64,
+    took_ms: u32,
+}
+
+/// Does it and prints.
+pub async fn run(connect: &ConnectArgs, command: ClusterCommand, format: Format) -> Result<(), Failure> {
+    let mut client = connect.client().await?;
+    match command {
+        ClusterCommand::Init { members } => {
+            let count = members.len();
+            let members = members.into_iter().map(|m| member(m.id, m.name, m.addr, m.role)).collect();
+            client.init(InitRequest { members }).await?;
+            format.done(&format!("the cluster is formed of {count} members; see smscctl status"))
+        }
+        ClusterCommand::Join { id, name, addr, role } => {
+            client.join(JoinRequest { member: Some(member(id, name, addr, role)) }).await?;
+            format.done(&format!("node {id} has joined"))
+        }
+        ClusterCommand::Leave { id } => {
+            client.leave(LeaveRequest { node_id: id }).await?;
+            format.done(&format!("node {id} has left; stop it, and never use its id again"))
+        }
+        ClusterCommand::Handover { to } => {
+            let done = client.handover(HandoverRequest { node_id: to.unwrap_or(0) }).await?.into_inner();
+            let view = HandoverView { from: done.from, to: done.to, term: done.term, took_ms: done.took_ms };
+            format.show(&view, |view| {
+                format!("node {} handed over to node {} in {} ms, term {}", view.from, view.to, view.took_ms, view.term)
+            })
+        }
+    }
+}
+
+fn member(node_id: u64, name: String, addr: String, role: RoleArg) -> Member {
+    let role = match role {
+        RoleArg::Data => NodeRole::Data,
+        RoleArg::Witness => NodeRole::Witness,
+    };
+    Member { node_id, info: Some(NodeInfo { addr, name, role: role as i32 }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_has_four_parts() {
+        let member: MemberArg = "3,w,[fd00::3]:7400,witness".parse().expect("good");
+        assert_eq!((member.id, member.addr.as_str(), member.role), (3, "[fd00::3]:7400", RoleArg::Witness));
+        for bad in ["", "3,w,host:1", "x,w,host:1,data", "3,w,host:1,king"] {
+            assert!(bad.parse::<MemberArg>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `smscctl settings`: what all nodes share beside accounts and routes.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use smsc_proto::rpc::admin::SettingsRequest;
+use smsc_raft::model::Settings;
+
+use crate::connect::ConnectArgs;
+use crate::exit::Failure;
+use crate::output::Format;
+
+/// The subcommands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SettingsCommand {
+    /// The settings. JSON fields: retry_delays_ms, validity_default_s, validity_max_s, receipt_validity_s,
+    /// final_retention_s; 0 or empty means the default.
+    Show,
+    /// Change settings: options that are not given keep what is set; 0 or an empty list means the default.
+    Set(SetArgs),
+}
+
+/// The settings to change.
+#[derive(Clone, Debug, Args)]
+pub struct SetArgs {
+    /// Delays between attempts, with commas; the last one repeats. Milliseconds.
+    #[arg(long, value_name = "MS,MS...")]
+    retry_delays_ms: Option<String>,
+    /// Life of a message that names none. Seconds.
+    #[arg(long, value_name = "S")]
+    validity_default_s: Option<u64>,
+    /// The longest life a message may ask for. Seconds.
+    #[arg(long, value_name = "S")]
+    validity_max_s: Option<u64>,
+    /// Life of a receipt. Seconds.
+    #[arg(long, value_name = "S")]
+    receipt_validity_s: Option<u64>,
+    /// How long messages that are final answer queries. Seconds.
+    #[arg(long, value_name = "S")]
+    final_retention_s: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct SettingsView {
+    retry_delays_ms: Vec<u64>,
+    validity_default_s: u64,
+    validity_max_s: u64,
+    receipt_validity_s: u64,
+    final_retention_s: u64,
+}
+
+/// Does it and prints.
+pub async fn run(connect: &ConnectArgs, command: SettingsCommand, format: Format) -> Result<(), Failure> {
+    match command {
+        SettingsCommand::Show => {
+            let answer = connect.client().await?.settings(SettingsRequest {}).await?.into_inner();
+            format.show(&view(answer.settings.unwrap_or_default()), human)
+        }
+        SettingsCommand::Set(args) => {
+            let mut client = connect.leader_client().await?;
+            let before = client.settings(SettingsRequest {}).await?.into_inner().settings.unwrap_or_default();
+            client.settings_put(changed(args, before)?).await?;
+            format.done("the settings are changed")
+        }
+    }
+}
+
+fn changed(args: SetArgs, before: Settings) -> Result<Settings, Failure> {
+    let delays = args.retry_delays_ms.map(|text| {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(|part| part.parse::<u64>().map_err(|_| part.to_owned())).collect::<Result<Vec<_>, _>>()
+    });
+    let delays =
+        delays.transpose().map_err(|part| Failure::usage(format!("--retry-delays-ms: {part:?} is no number")))?;
+    Ok(Settings {
+        retry_delays_ms: delays.unwrap_or(before.retry_delays_ms),
+        validity_default_s: args.validity_default_s.unwrap_or(before.validity_default_s),
+        validity_max_s: args.validity_max_s.unwrap_or(before.validity_max_s),
+        receipt_validity_s: args.receipt_validity_s.unwrap_or(before.receipt_validity_s),
+        final_retention_s: args.final_retention_s.unwrap_or(before.final_retention_s),
+    })
+}
+
+fn view(settings: Settings) -> SettingsView {
+    SettingsView {
+        retry_delays_ms: settings.retry_delays_ms,
+        validity_default_s: settings.validity_default_s,
+        validity_max_s: settings.validity_max_s,
+        receipt_validity_s: settings.receipt_validity_s,
+        final_retention_s: settings.final_retention_s,
+    }
+}
+
+fn human(view: &SettingsView) -> String {
+    let seconds = |value: u64| if value == 0 { "default".to_owned() } else { format!("{value} s") };
+    let delays: Vec<String> = view.retry_delays_ms.iter().map(u64::to_string).collect();
+    let delays = if delays.is_empty() { "default".to_owned() } else { format!("{} ms", delays.join(", ")) };
+    format!(
+        "retry delays      {delays}\nvalidity default  {}\nvalidity max      {}\nreceipt validity  {}\nfinal retention   {}",
+        seconds(view.validity_default_s),
+        seconds(view.validity_max_s),
+        seconds(view.receipt_validity_s),
+        seconds(view.final_retention_s),
+    )
+}
