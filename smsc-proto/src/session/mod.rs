@@ -56,8 +56,6 @@ pub struct Session {
     state: State,
     framer: Framer,
     input: BytesMut,
-    /// Whether the input may hold a whole PDU: it was left before its end, not for want of octets.
-    input_held: bool,
     output: BytesMut,
     events: VecDeque<Event>,
     timers: Timers,
@@ -83,7 +81,6 @@ impl Session {
             state: State::Open,
             framer: Framer::new(config.command_length_max),
             input: BytesMut::new(),
-            input_held: false,
             output: BytesMut::new(),
             events: VecDeque::new(),
             timers,
@@ -154,9 +151,9 @@ impl Session {
         self.receive(now);
     }
 
-    /// Whether there is input that was held back and can be handled now.
+    /// Whether there is input that was held back and can be handled now: the start of a PDU alone cannot.
     pub fn has_input(&self) -> bool {
-        self.input_held && !self.input.is_empty() && self.is_reading() && self.output.len() < OUTPUT_HIGH
+        self.is_reading() && self.output.len() < OUTPUT_HIGH && self.framer.has_frame(&self.input)
     }
 
     /// What is to be written: the owner takes from its front what it has written.

@@ -27,17 +27,13 @@ impl Session {
     pub(super) fn receive(&mut self, now: MonoTime) {
         let before = self.counts.received;
         let mut active = false;
-        self.input_held = true;
         while self.is_reading() && self.output.len() < OUTPUT_HIGH {
             match self.framer.next_frame(&mut self.input) {
                 Ok(Some(frame)) => {
                     self.counts.received += 1;
                     active |= self.receive_frame(now, frame) == Activity::Transaction;
                 }
-                Ok(None) => {
-                    self.input_held = false;
-                    break;
-                }
+                Ok(None) => break,
                 Err(error) => {
                     self.malformed(error);
                     break;

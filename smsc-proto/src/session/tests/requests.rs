@@ -181,14 +181,13 @@ fn a_peer_that_does_not_read_is_not_read_from() {
 }
 
 #[test]
-fn part_of_a_pdu_is_not_input_that_can_be_handled() {
-    let mut script = Script::bound(BindMode::Transmitter);
+fn the_start_of_a_pdu_is_no_input_to_handle() {
+    let mut script = Script::bound(BindMode::Transceiver);
     let request = octets(&Pdu::new(SequenceNumber(3), submit()));
-    script.session.handle_bytes(at(0), &request[..request.len() - 1]);
-    assert!(!script.session.has_input());
-    script.session.handle_bytes(at(0), &request[request.len() - 1..]);
-    script.request();
-    assert!(!script.session.has_input());
+    for (at_octet, octet) in request.iter().enumerate() {
+        assert!(!script.session.has_input(), "its owner would not wait for the rest after {at_octet} octets");
+        script.session.handle_bytes(at(0), &[*octet]);
+    }
 }
 
 #[test]
