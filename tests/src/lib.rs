@@ -1,6 +1,12 @@
-//! What the tests are made of: a load generator and verifier that speaks SMPP, and real nodes in a lab of network
-//! namespaces.
+//! What the tests are made of: a load generator and verifier that speaks SMPP, real nodes in a lab of network
+//! namespaces, and simulated worlds in which the pure machines run together.
 //!
 //! - [`load`]: `smsc-load`, which submits, counts and checks; its journals and what can be concluded from them
+//! - [`sim`]: a clock, logs and a network of our own, and everything that goes wrong in them, from one seed
+//! - [`invariant`]: what must hold in every world
+//! - [`oracle`]: what ESMEs know of their submissions
 
+pub mod invariant;
 pub mod load;
+pub mod oracle;
+pub mod sim;
