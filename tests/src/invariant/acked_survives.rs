@@ -24,7 +24,7 @@ impl Invariant for AckedSurvives {
 
     fn see(&mut self, seen: &Seen<'_>) -> Result<(), String> {
         let (machine, oracle, at_rest) = match seen {
-            Seen::Serves { machine, oracle } => (machine, oracle, false),
+            Seen::Serves { machine, oracle, .. } => (machine, oracle, false),
             Seen::Settled { machine, oracle } => (machine, oracle, true),
             Seen::Committed { entry, outcomes, .. } => {
                 for command in entry.batch.iter().flat_map(|batch| &batch.commands) {

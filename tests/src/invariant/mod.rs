@@ -43,7 +43,7 @@ pub enum Seen<'a> {
     /// A node was elected.
     Elected { node: usize, term: u64 },
     /// A leader begins to serve with this state.
-    Serves { machine: &'a Machine, oracle: &'a Oracle },
+    Serves { serving: Serving, machine: &'a Machine, oracle: &'a Oracle },
     /// An entry is committed, for the first time anywhere. The machine has applied all up to it, without a checkpoint.
     Committed { index: u64, entry: &'a Entry, outcomes: &'a [Outcome], changes: &'a [Change], machine: &'a Machine },
     /// A node has applied an entry, perhaps again after a restart.

@@ -286,7 +286,7 @@ impl SimCluster {
         self.engagements += 1;
         let serving = Serving { term, number: self.engagements };
         self.world.tell(|| format!("node {id} serves as {serving:?}"));
-        self.world.see_state(&self.nodes[id].machine, false);
+        self.world.see_serves(serving, &self.nodes[id].machine);
         self.nodes[id].engaged = Some(Engaged::new(&mut self.world, id, serving, &self.nodes[id].machine));
     }
 
@@ -344,7 +344,7 @@ impl SimCluster {
             return false;
         }
         if self.last_purges == 0 {
-            self.world.see_state(&self.reference, true);
+            self.world.see_settled(&self.reference);
         }
         if self.last_purges == LAST_PURGES {
             return true;
@@ -359,7 +359,7 @@ impl SimCluster {
 
     /// The last look at a world at rest.
     fn at_rest(&mut self) {
-        self.world.see_state(&self.reference, true);
+        self.world.see_settled(&self.reference);
         let expected = self.reference.digest().ok();
         for (id, node) in self.nodes.iter().enumerate() {
             if node.machine.digest().ok() != expected {

@@ -48,7 +48,7 @@ impl Mood {
             refuses_for_now: [0, 3, 10][chance.index(3)],
             refuses_for_good: [0, 0, 12][chance.index(3)],
             keeps_silent: [0, 0, 20][chance.index(3)],
-            submits_every_ms: [3, 15, 60][chance.index(3)],
+            submits_every_ms: [15, 60, 150][chance.index(3)],
         }
     }
 }

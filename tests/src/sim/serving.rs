@@ -40,6 +40,8 @@ pub struct Engaged {
     /// Changes on their way to the engine, with the index of their entry.
     changes: VecDeque<(u64, u64, Vec<Change>)>,
     told: u64,
+    /// What the engine asked for.
+    effects: VecDeque<Effect>,
     connections: BTreeMap<ConnectionId, Server>,
     /// The connection of each registered session.
     sessions: BTreeMap<u64, ConnectionId>,
@@ -69,6 +71,7 @@ impl Engaged {
             now_ms,
             changes: VecDeque::new(),
             told: machine.applied().map_or(0, |applied| applied.index),
+            effects: VecDeque::new(),
             connections: BTreeMap::new(),
             sessions: BTreeMap::new(),
             group: Vec::new(),
@@ -178,6 +181,7 @@ impl Engaged {
     fn take_changes(&mut self, world: &mut World, machine: &Machine) {
         while self.changes.front().is_some_and(|change| change.0 <= world.now_ms()) {
             let Some((_, index, changes)) = self.changes.pop_front() else { return };
+            self.collect(world);
             for change in changes {
                 world.see(&Seen::Told { serving: self.serving, index, change: &change });
                 if change == Change::Config {
@@ -186,8 +190,19 @@ impl Engaged {
                     self.directory = directory;
                 }
                 self.engine.change(self.now_ms, change);
+                self.collect(world);
             }
             self.told = index;
+        }
+    }
+
+    /// Takes what the engine asks for, and tells what it sends while it knows no more than it did.
+    fn collect(&mut self, world: &mut World) {
+        while let Some(effect) = self.engine.poll_effect() {
+            if let Effect::SendToHandset { message, .. } | Effect::SendToSession { message, .. } = &effect {
+                self.sent(world, message);
+            }
+            self.effects.push_back(effect);
         }
     }
 
@@ -250,8 +265,10 @@ impl Engaged {
 
     fn carry_out(&mut self, world: &mut World, machine: &Machine) -> io::Result<()> {
         loop {
-            while let Some(effect) = self.engine.poll_effect() {
+            self.collect(world);
+            while let Some(effect) = self.effects.pop_front() {
                 self.carry_out_one(world, machine, effect)?;
+                self.collect(world);
             }
             match self.handsets.poll(self.now_ms) {
                 Some(HandsetEvent::Done { id, result }) => {
@@ -277,13 +294,11 @@ impl Engaged {
                 self.handsets.watch(self.now_ms, &number, &range, failing_since_ms);
             }
             Effect::SendToHandset { message, number, range, failing_since_ms } => {
-                self.sent(world, &message);
                 self.handsets.deliver(self.now_ms, message.id, &number, range.as_deref(), failing_since_ms);
             }
             Effect::SendToSession { session_id, message } => {
                 // One that is gone meanwhile has given its messages back.
                 let Some(id) = self.sessions.get(&session_id).copied() else { return Ok(()) };
-                self.sent(world, &message);
                 let mut reports = Vec::new();
                 if let Some(server) = self.connections.get_mut(&id) {
                     server.deliver(world.clock.mono(), &message, &mut reports);

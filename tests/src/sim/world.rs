@@ -1,9 +1,11 @@
 //! What every part of the simulation shares.
 
+use smsc_raft::machine::Machine;
+
 use super::chance::Chance;
 use super::clock::SimClock;
 use super::net::SimNet;
-use crate::invariant::{Invariants, Seen};
+use crate::invariant::{Invariants, Seen, Serving};
 use crate::oracle::{Answer, Oracle};
 
 /// How many steps of the story a failure tells.
@@ -54,11 +56,17 @@ impl World {
         }
     }
 
-    /// A leader begins to serve with this machine, or everything is at rest.
-    pub fn see_state(&mut self, machine: &smsc_raft::machine::Machine, at_rest: bool) {
-        let oracle = &self.oracle;
-        let seen = if at_rest { Seen::Settled { machine, oracle } } else { Seen::Serves { machine, oracle } };
+    /// A leader begins to serve with this machine.
+    pub fn see_serves(&mut self, serving: Serving, machine: &Machine) {
+        let seen = Seen::Serves { serving, machine, oracle: &self.oracle };
         if let Err(text) = self.invariants.see(&seen) {
+            self.fail(text);
+        }
+    }
+
+    /// Everything is at rest in this state.
+    pub fn see_settled(&mut self, machine: &Machine) {
+        if let Err(text) = self.invariants.see(&Seen::Settled { machine, oracle: &self.oracle }) {
             self.fail(text);
         }
     }
