@@ -33,7 +33,9 @@ fn every_world_keeps_what_is_promised() {
     let started = Instant::now();
     // A soak looks at worlds that no push has looked at.
     let (first, seconds) = match number("SMSC_SIM_SECONDS") {
-        Some(seconds) => (SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs() << 20), seconds),
+        Some(seconds) => {
+            (SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs() << 20), seconds)
+        }
         None => (1, SECONDS),
     };
     let (mut seed, mut entries) = (first, 0);

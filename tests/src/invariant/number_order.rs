@@ -88,7 +88,8 @@ impl Invariant for NumberOrder {
                 let first = WaitingKey { queue: (*queue).clone(), rank: 0, id: 0 };
                 let expired = |at_ms: u64| at_ms > 0 && at_ms <= *now_ms;
                 let mut in_front = view.waiting.range(first..place);
-                if let Some((first, _)) = in_front.find(|(at, until)| !expired(**until) && !self.left.contains(&at.id)) {
+                if let Some((first, _)) = in_front.find(|(at, until)| !expired(**until) && !self.left.contains(&at.id))
+                {
                     return Err(format!("{} is sent to {} before {}", message.id, queue.key, first.id));
                 }
             }

@@ -113,7 +113,11 @@ impl SimCluster {
                 Life::Dead { until_ms } | Life::Frozen { until_ms, .. } => until_ms,
             });
             if let Some(leading) = node.leading.as_ref().filter(|_| node.runs()) {
-                next = next.min(leading.heartbeat_ms).min(if node.engaged.is_some() { leading.lease_ms } else { u64::MAX });
+                next = next.min(leading.heartbeat_ms).min(if node.engaged.is_some() {
+                    leading.lease_ms
+                } else {
+                    u64::MAX
+                });
             }
             if let Some(engaged) = node.engaged.as_ref().filter(|_| node.runs()) {
                 next = next.min(engaged.next_ms(&self.world));
@@ -185,9 +189,20 @@ impl SimCluster {
         self.election_ms = now_ms + self.world.chance.between(20, 150);
         let healthy = self.newest_leader().is_some_and(|id| {
             let node = &self.nodes[id];
-            node.runs() && node.leading.as_ref().is_some_and(|leading| leading.lease_ms > now_ms || leading.first > node.log.committed())
+            node.runs()
+                && node.leading.as_ref().is_some_and(|leading| {
+                    !leading.retired && (leading.lease_ms > now_ms || leading.first > node.log.committed())
+                })
         });
         if healthy && !self.known_dead && !self.world.chance.one_in(200) {
+            return;
+        }
+        // One whose lease ran out, with a quorum back, stands for a new term: it is bound by nobody but itself.
+        if let Some(id) = self.newest_leader()
+            && self.nodes[id].leading.as_ref().is_some_and(|leading| leading.retired)
+            && self.world.chance.one_in(2)
+            && self.elect(id, true)
+        {
             return;
         }
         let known_dead = std::mem::take(&mut self.known_dead);
@@ -265,6 +280,12 @@ impl SimCluster {
         let (term, ready) = (leading.term, node.applied >= leading.first && !leading.retired);
         let may = ready && leading.lease_ms > now_ms;
         if !may {
+            // A lease that ran out is over for its whole term.
+            if node.engaged.is_some()
+                && let Some(leading) = &mut self.nodes[id].leading
+            {
+                leading.retired = true;
+            }
             return self.disengage(id);
         }
         if node.engaged.is_some() {

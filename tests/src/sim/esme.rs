@@ -8,7 +8,9 @@ use smsc_proto::pdu::{Bind, Body, DeliverSm, DeliverSmResp, SubmitSm};
 use smsc_proto::receipt::ParsedReceipt;
 use smsc_proto::session::{Event, Session, SessionConfig, Side, State, Ticket};
 use smsc_proto::status::{CommandStatus, RefusalStatus};
-use smsc_proto::types::{Address, BindMode, EsmClass, MessageType, Npi, PriorityFlag, RegisteredDelivery, TimeString, Ton};
+use smsc_proto::types::{
+    Address, BindMode, EsmClass, MessageType, Npi, PriorityFlag, RegisteredDelivery, TimeString, Ton,
+};
 
 use super::net::{Arrived, ConnectionId, End};
 use super::operator::{ACCOUNTS, WINDOW};
@@ -18,9 +20,8 @@ use crate::invariant::Seen;
 use crate::oracle::{self, Answer};
 
 /// Numbers that are submitted to; the last one is nobody's.
-const NUMBERS: [&str; 12] = [
-    "15550", "15551", "15552", "15553", "16660", "16661", "17770", "17771", "17772", "1000", "2000", "19990",
-];
+const NUMBERS: [&str; 12] =
+    ["15550", "15551", "15552", "15553", "16660", "16661", "17770", "17771", "17772", "1000", "2000", "19990"];
 
 /// How an ESME treats what it gets, until it connects again.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +103,9 @@ impl Esme {
     /// Whether it is bound, and nothing it asked is open.
     pub fn is_quiet(&self) -> bool {
         let quiet = |connected: &Connected| {
-            connected.asked.is_empty() && connected.answers.is_empty() && matches!(connected.session.state(), State::Bound(_))
+            connected.asked.is_empty()
+                && connected.answers.is_empty()
+                && matches!(connected.session.state(), State::Bound(_))
         };
         self.connected.as_ref().is_some_and(quiet)
     }
@@ -272,7 +275,9 @@ impl Esme {
     fn submit(&mut self, world: &mut World) {
         let now_ms = world.now_ms();
         while self.submits(world) {
-            let Some(connected) = self.connected.as_mut().filter(|connected| connected.submits_ms <= now_ms) else { return };
+            let Some(connected) = self.connected.as_mut().filter(|connected| connected.submits_ms <= now_ms) else {
+                return;
+            };
             connected.submits_ms = now_ms + world.chance.between(0, 2 * self.mood.submits_every_ms);
             let registered = u8::try_from([0, 1, 1, 2, 3][world.chance.index(5)]).expect("two bits");
             let (system_id, code) = ACCOUNTS[self.account];

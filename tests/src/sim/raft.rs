@@ -32,7 +32,7 @@ impl SimCluster {
         let grants = |voter: &usize| {
             let node = &self.nodes[*voter];
             let free = known_dead || node.promised_ms <= now_ms;
-            let leads = node.leading.as_ref().is_some_and(|leading| leading.lease_ms > now_ms);
+            let leads = node.leading.as_ref().is_some_and(|leading| leading.lease_ms > now_ms && !leading.retired);
             node.runs()
                 && self.world.net.reaches(candidate, *voter)
                 && node.log.last() <= newest

@@ -142,10 +142,12 @@ impl Server {
         }
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::BindRequested { mode, bind } => match directory.accounts.get(bind.system_id.as_str().unwrap_or("")) {
-                    Some(account) => reports.push(open(served, account, mode)),
-                    None => drop(self.session.bind_refuse(served.mono, RefusalStatus::ESME_RINVSYSID)),
-                },
+                Event::BindRequested { mode, bind } => {
+                    match directory.accounts.get(bind.system_id.as_str().unwrap_or("")) {
+                        Some(account) => reports.push(open(served, account, mode)),
+                        None => drop(self.session.bind_refuse(served.mono, RefusalStatus::ESME_RINVSYSID)),
+                    }
+                }
                 Event::Request { ticket, body } => match body {
                     Body::SubmitSm(submit) => self.submit(ticket, &submit, served, directory, reports),
                     _ => self.session.refuse(ticket, RefusalStatus::ESME_RINVCMDID),
@@ -208,7 +210,14 @@ impl Server {
         }
     }
 
-    fn bind(&mut self, now: MonoTime, account: Arc<Account>, mode: BindMode, session_id: u64, reports: &mut Vec<Report>) {
+    fn bind(
+        &mut self,
+        now: MonoTime,
+        account: Arc<Account>,
+        mode: BindMode,
+        session_id: u64,
+        reports: &mut Vec<Report>,
+    ) {
         let window = account.window.max(1) as usize;
         self.session.set_windows(window, window);
         let system_id = "centre".parse().expect("a short name");

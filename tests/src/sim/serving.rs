@@ -240,7 +240,10 @@ impl Engaged {
                     self.engine.unbound(self.now_ms, session_id);
                 }
                 Report::Delivered { session_id, id, result } => {
-                    self.ended(world, id, result);
+                    // What a session still answers while it unbinds comes too late: others were given its messages.
+                    if self.sessions.contains_key(&session_id) {
+                        self.ended(world, id, result);
+                    }
                     self.engine.session_outcome(self.now_ms, session_id, id, result);
                 }
                 Report::Accepted { id, tag } => world.see(&Seen::Accepted { id, tag }),

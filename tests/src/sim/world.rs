@@ -8,7 +8,7 @@ use super::net::SimNet;
 use crate::invariant::{Invariants, Seen, Serving};
 use crate::oracle::{Answer, Oracle};
 
-/// How many steps of the story a failure tells.
+/// How many steps of the story a failure tells, unless `SMSC_SIM_STORY` says otherwise.
 const TOLD: usize = 60;
 
 /// Time, chance, the network, what ESMEs know, and the properties that are looked after.
@@ -93,7 +93,8 @@ impl World {
     /// Why the world is broken, with the last steps of the story.
     pub fn failure(&self) -> Option<String> {
         let failure = self.failure.as_ref()?;
-        let told = self.story[self.story.len().saturating_sub(TOLD)..].join("\n");
+        let told = std::env::var("SMSC_SIM_STORY").ok().and_then(|steps| steps.parse().ok()).unwrap_or(TOLD);
+        let told = self.story[self.story.len().saturating_sub(told)..].join("\n");
         Some(format!("{told}\n{failure}"))
     }
 }
