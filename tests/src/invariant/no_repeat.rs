@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smsc_raft::machine::Change;
 use smsc_raft::outcome::Outcome;
 
 use super::{Invariant, Seen, Serving};
@@ -28,6 +29,10 @@ impl Invariant for NoRepeat {
                         self.finals.insert(record.id, *index);
                     }
                 }
+            }
+            // Replaced and put off while it was under way: what is delivered then is another text.
+            Seen::Told { serving, change: Change::Queued(message), .. } => {
+                self.taken.remove(&(*serving, message.id));
             }
             Seen::Ended { serving, id, delivered: true } => {
                 self.taken.insert((*serving, *id));
