@@ -58,7 +58,7 @@ pub enum Waiter {
 #[derive(Debug)]
 pub enum Report {
     /// To be put into the log.
-    Propose(Command, Option<Waiter>),
+    Propose(Box<Command>, Option<Waiter>),
     /// A receiver is bound.
     Bound { session_id: u64, account: String, window: usize },
     /// It takes no more.
@@ -165,7 +165,7 @@ impl Server {
                     self.stop_receiving(reports);
                     self.ended = true;
                     if let Some(bound) = self.bound.take() {
-                        reports.push(Report::Propose(close(bound.session_id), None));
+                        reports.push(Report::Propose(Box::new(close(bound.session_id)), None));
                     }
                     reports.push(Report::Closed);
                 }
@@ -188,7 +188,7 @@ impl Server {
             Ok(submission) => {
                 let tag = tag(&submission.short_message).unwrap_or(usize::MAX);
                 let command = Command { op: Some(Op::Submit(Submit { submission: Some(submission) })) };
-                reports.push(Report::Propose(command, Some(Waiter::Submit { ticket, tag })));
+                reports.push(Report::Propose(Box::new(command), Some(Waiter::Submit { ticket, tag })));
             }
             Err(refusal) => self.session.refuse(ticket, refusal.status()),
         }
@@ -222,7 +222,7 @@ impl Server {
         self.session.set_windows(window, window);
         let system_id = "centre".parse().expect("a short name");
         if self.session.bind_accept(now, system_id).is_err() {
-            return reports.push(Report::Propose(close(session_id), None));
+            return reports.push(Report::Propose(Box::new(close(session_id)), None));
         }
         let receives = mode.can_receive();
         if receives {
@@ -283,7 +283,7 @@ fn open(served: Served, account: &Arc<Account>, mode: BindMode) -> Report {
         ..SessionRecord::default()
     };
     let command = Op::SessionOpen(SessionOpen { session: Some(record), binds_max: account.binds_max });
-    Report::Propose(Command { op: Some(command) }, Some(Waiter::Bind { account: account.clone(), mode }))
+    Report::Propose(Box::new(Command { op: Some(command) }), Some(Waiter::Bind { account: account.clone(), mode }))
 }
 
 /// Takes a bind out of the registry.

@@ -230,7 +230,7 @@ impl Engaged {
     fn take_reports(&mut self, world: &mut World) {
         while let Some((id, report)) = self.reports.pop_front() {
             match report {
-                Report::Propose(command, waiter) => self.propose(world, command, waiter.map(|waiter| (id, waiter))),
+                Report::Propose(command, waiter) => self.propose(world, *command, waiter.map(|waiter| (id, waiter))),
                 Report::Bound { session_id, account, window } => {
                     self.sessions.insert(session_id, id);
                     self.engine.bound(self.now_ms, session_id, &account, window);
