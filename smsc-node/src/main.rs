@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use smsc_node::config::Config;
 use smsc_node::exit::Exit;
-use smsc_node::{ha, node, telemetry};
+use smsc_node::{admin, ha, node, telemetry};
 
 /// One node of an SMS centre: two of them (and a witness) keep every accepted message and take over from each other.
 #[derive(Debug, Parser)]
@@ -40,6 +41,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Wake the daemon that a drill froze; started by the daemon itself.
+    #[command(hide = true)]
+    Thaw {
+        /// After so many milliseconds.
+        after_ms: u64,
+    },
 }
 
 const EXIT_CODES: &str = "\
@@ -62,11 +69,22 @@ fn main() -> ExitCode {
     };
     match (cli.command, cli.run) {
         (Some(Command::Guard { args }), _) => ha::guard::guard_main(args),
+        (Some(Command::Thaw { after_ms }), _) => thaw(after_ms).into(),
         (Some(Command::CheckConfig { file }), _) => check_config(&file).into(),
         (None, Some(args)) => run(&args.config).into(),
         (None, None) => {
             eprintln!("smsc-node: name the configuration with --config FILE; --help tells more");
             Exit::Config.into()
+        }
+    }
+}
+
+fn thaw(after_ms: u64) -> Exit {
+    match admin::fault::thaw(Duration::from_millis(after_ms)) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("smsc-node: the frozen daemon could not be woken: {error}");
+            Exit::Internal
         }
     }
 }

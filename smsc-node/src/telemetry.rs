@@ -6,8 +6,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
-/// Libraries whose ordinary events are no news to an operator; their warnings are.
-const QUIET: [&str; 5] = ["openraft", "h2", "hyper", "tower", "rustls"];
+/// Libraries whose ordinary events are no news to an operator, and from which level on theirs are. The engine warns at
+/// every call that a lost peer does not answer; that a peer is lost, and is back, is logged by the peer watch once.
+const QUIET: [(&str, &str); 5] =
+    [("openraft", "error"), ("h2", "warn"), ("hyper", "warn"), ("tower", "warn"), ("rustls", "warn")];
 
 /// Logging was set up before.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,7 @@ fn directives(level: LogLevel) -> String {
         LogLevel::Debug => "debug",
         LogLevel::Trace => return "trace".to_owned(),
     };
-    let quiet: String = QUIET.iter().map(|library| format!(",{library}=warn")).collect();
+    let quiet: String = QUIET.iter().map(|(library, from)| format!(",{library}={from}")).collect();
     format!("{word}{quiet}")
 }
 
@@ -48,7 +50,7 @@ mod tests {
 
     #[test]
     fn libraries_are_quiet_but_for_trace() {
-        assert!(directives(LogLevel::Info).starts_with("info,openraft=warn"));
+        assert!(directives(LogLevel::Info).starts_with("info,openraft=error"));
         assert_eq!(directives(LogLevel::Trace), "trace");
         for level in [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug] {
             directives(level).parse::<EnvFilter>().unwrap();

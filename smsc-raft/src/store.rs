@@ -119,6 +119,7 @@ pub struct Store {
 
 struct Inner {
     node_id: u64,
+    witness: bool,
     raft: Raft<TypeConfig, StateMachine>,
     machine: StateMachine,
     proposer: Proposer,
@@ -165,6 +166,7 @@ impl Store {
             Proposer::new(machine.clone(), leadership.clone(), config.overlay_bytes, config.clock_ms.clone());
         let inner = Inner {
             node_id: config.node_id,
+            witness: config.witness,
             raft: raft.clone(),
             machine,
             proposer: proposer.clone(),
@@ -383,8 +385,11 @@ impl Store {
         }
     }
 
-    /// A leader has proven that its address is released: stand for election at once.
+    /// A leader has proven that its address is released: a data node stands for election at once.
     pub async fn leader_released(&self, node_id: u64, term: u64, token: &[u8; 32]) {
+        if self.inner.witness {
+            return;
+        }
         if !self.inner.notes.proves(node_id, term, token) {
             tracing::warn!(node_id, term, "ignored a release certificate that proves nothing");
             return;

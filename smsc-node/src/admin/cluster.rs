@@ -18,7 +18,11 @@ use super::{check, refusal};
 const STATUS_WITHIN: Duration = Duration::from_millis(300);
 
 /// How the cluster stands, as far as its members answer.
-pub(super) async fn status(store: &Store, host: &dyn AdminHost, config: &AdminConfig) -> Result<StatusResponse, Status> {
+pub(super) async fn status(
+    store: &Store,
+    host: &dyn AdminHost,
+    config: &AdminConfig,
+) -> Result<StatusResponse, Status> {
     let view = store.view();
     let answers = ask_all(store, host, config, &view).await;
     let (waiting, sessions) = store
@@ -154,12 +158,7 @@ pub(super) async fn handover(
 }
 
 /// The node to hand over to: the one asked for, or with 0 the ready one that is the least behind.
-fn target(
-    view: &ClusterView,
-    answers: &BTreeMap<u64, PeerStatus>,
-    leader: u64,
-    wanted: u64,
-) -> Result<u64, String> {
+fn target(view: &ClusterView, answers: &BTreeMap<u64, PeerStatus>, leader: u64, wanted: u64) -> Result<u64, String> {
     if wanted != 0 {
         return fitness(view, answers, leader, wanted).map(|_| wanted);
     }
@@ -176,12 +175,7 @@ fn target(
 }
 
 /// How many entries a possible target is behind, or why it is none.
-fn fitness(
-    view: &ClusterView,
-    answers: &BTreeMap<u64, PeerStatus>,
-    leader: u64,
-    id: u64,
-) -> Result<u64, String> {
+fn fitness(view: &ClusterView, answers: &BTreeMap<u64, PeerStatus>, leader: u64, id: u64) -> Result<u64, String> {
     let Some(member) = view.members.get(&id) else {
         return Err(format!("node {id} is no member of the cluster"));
     };

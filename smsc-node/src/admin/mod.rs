@@ -34,8 +34,8 @@ use smsc_raft::store::Store;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 
-pub use relay::AT as AT_METADATA;
 pub use host::{AdminConfig, AdminHost};
+pub use relay::AT as AT_METADATA;
 pub use service::AdminService;
 
 /// The largest request or answer, bytes: an export of ten thousand accounts fits.
@@ -43,9 +43,7 @@ pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// The service as the node's own Unix socket offers it; whoever may open the socket may do everything.
 pub fn server(service: AdminService) -> AdminServer<AdminService> {
-    AdminServer::new(service)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    AdminServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 /// Adds the service to those on the peers' port, open to certificates of operators and of the cluster's nodes.

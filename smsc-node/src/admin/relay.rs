@@ -35,7 +35,11 @@ impl Relay {
     ///
     /// # Errors
     /// No node leads, or the call was passed on already and this node does not lead.
-    pub(super) fn way<T>(&self, request: &Request<T>, answers: Answers) -> Result<Option<AdminClient<Channel>>, Status> {
+    pub(super) fn way<T>(
+        &self,
+        request: &Request<T>,
+        answers: Answers,
+    ) -> Result<Option<AdminClient<Channel>>, Status> {
         let at_leader = request.metadata().get(AT).is_some_and(|value| value == "leader");
         if answers == Answers::Anyone && !at_leader {
             return Ok(None);

@@ -262,8 +262,7 @@ impl Admin for AdminService {
             let text = format!("{from} is no simulated handset: see smscctl handset list");
             return Err(Status::failed_precondition(text));
         }
-        let submission =
-            self.inner.host.mobile_originated(&from, &to, &text).map_err(Status::failed_precondition)?;
+        let submission = self.inner.host.mobile_originated(&from, &to, &text).map_err(Status::failed_precondition)?;
         match self.propose(Op::Submit(Submit { submission: Some(submission) })).await? {
             Outcome::Stored(message_id) => Ok(Response::new(HandsetSendResponse { message_id })),
             other => Err(Status::internal(format!("the store answered a submission with {other:?}"))),

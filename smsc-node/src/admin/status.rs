@@ -249,10 +249,7 @@ mod tests {
         assert!(status.quorum_healthy);
         assert_eq!(status.unreachable, [2]);
         assert_eq!(status.members.len(), 3);
-        assert_eq!(
-            status.warnings,
-            ["node 2 (n2) at host2:7400 does not answer", "no standby is ready to take over"]
-        );
+        assert_eq!(status.warnings, ["node 2 (n2) at host2:7400 does not answer", "no standby is ready to take over"]);
     }
 
     #[test]

@@ -20,6 +20,12 @@ use crate::listen::ListenError;
 use crate::smpp::listener::{ServerParts, SmppServer};
 use crate::smpp::ports::{Centre, Directory, Done, Found};
 
+/// How long an earlier leader on this host (a laptop's cluster) may take to close its listener, and how often it is
+/// looked whether it has.
+const PORT_WAIT: Duration = Duration::from_secs(3);
+/// See [`PORT_WAIT`].
+const PORT_RETRY: Duration = Duration::from_millis(2);
+
 /// See the [module](self).
 pub(super) struct Serving {
     server: SmppServer,
@@ -47,18 +53,21 @@ impl Serving {
                 Arc::new(move || state.table())
             },
         });
-        let server = SmppServer::start(
-            &leadership,
-            ServerParts {
-                config,
-                node_id: state.config.node_id,
-                centre: Arc::new(StoreCentre { state: state.clone() }),
-                receivers: Arc::new(delivery.clone()),
-                clock: Arc::new(SystemClock),
-                metrics: state.metrics.clone(),
-            },
-            &addresses,
-        )?;
+        let parts = ServerParts {
+            config,
+            node_id: state.config.node_id,
+            centre: Arc::new(StoreCentre { state: state.clone() }),
+            receivers: Arc::new(delivery.clone()),
+            clock: Arc::new(SystemClock),
+            metrics: state.metrics.clone(),
+        };
+        let server = match listen(&leadership, parts, &addresses).await {
+            Ok(server) => server,
+            Err(error) => {
+                delivery.stop().await;
+                return Err(error);
+            }
+        };
         let tickles = tickle(&state.store, leadership.term, hold, addresses.iter().map(|ip| SocketAddr::new(*ip, port)));
         let housekeeping = tokio::spawn(housekeeping::lead(state, leadership.term));
         Ok(Self { server, delivery, housekeeping, tickles })
@@ -78,6 +87,23 @@ impl Serving {
     /// Closes everything at once: another node may be about to serve.
     pub(super) async fn abort(self) {
         self.stop(Duration::ZERO).await;
+    }
+}
+
+/// Listens, waiting for an earlier leader on the same host to let go of the port.
+async fn listen(
+    leadership: &Leadership,
+    parts: ServerParts,
+    addresses: &[std::net::IpAddr],
+) -> Result<SmppServer, ListenError> {
+    let deadline = tokio::time::Instant::now() + PORT_WAIT;
+    loop {
+        match SmppServer::start(leadership, parts.clone(), addresses) {
+            Err(ListenError::Busy { .. }) if leadership.valid_now() && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(PORT_RETRY).await;
+            }
+            result => return result,
+        }
     }
 }
 

@@ -32,6 +32,7 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the server needs of the node.
+#[derive(Clone)]
 pub struct ServerParts {
     /// Port, timers, limits.
     pub config: SmppConfig,

@@ -53,8 +53,8 @@ pub fn query(
         }
         Found::Unknown => return Err(failed),
     };
-    // error_code has one octet: the lower one of the network's code.
-    let [_, _, _, error_code] = error.to_be_bytes();
+    // error_code has one octet; a code of the network (the lower 16 bits) above that is not to look like another one.
+    let error_code = u8::try_from(error & 0xffff).unwrap_or(u8::MAX);
     Ok(QuerySmResult {
         message_id: query.message_id.detached(),
         final_date: final_at,
@@ -118,6 +118,19 @@ pub fn replace(
     let times =
         submit::times(&replace.schedule_delivery_time, &replace.validity_period, account, &directory.settings, now)
             .map_err(|refusal| refusal.status())?;
+    submit::check_registered(replace.registered_delivery).map_err(|refusal| refusal.status())?;
+    // The times that are named must fit those that stay.
+    let begins_at_ms = match replace.schedule_delivery_time.is_empty() {
+        true => submission.scheduled_at_ms.max(now.as_millis()),
+        false => times.scheduled_at_ms.max(now.as_millis()),
+    };
+    if !replace.validity_period.is_empty() && times.expires_at_ms <= begins_at_ms {
+        return Err(RefusalStatus::ESME_RINVEXPIRY);
+    }
+    let stays_until_ms = submission.expires_at_ms;
+    if replace.validity_period.is_empty() && stays_until_ms > 0 && stays_until_ms <= begins_at_ms {
+        return Err(RefusalStatus::ESME_RINVSCHED);
+    }
     let given = |text: &TimeString, at_ms: u64| if text.is_empty() { 0 } else { at_ms };
     Ok(Replace {
         id: message.id,
@@ -147,6 +160,7 @@ fn time_string(at: WallTime) -> TimeString {
 mod tests {
     use super::*;
     use crate::smpp::fakes::directory;
+    use smsc_proto::types::RegisteredDelivery;
     use smsc_raft::model::{FinalRecord, Submission};
     use std::sync::Arc;
 
@@ -184,7 +198,7 @@ mod tests {
         };
         let waiting = Found::Waiting(Arc::new(message(7)));
         let told = ask("esme1", "1000", &waiting, InterfaceVersion::V3_4).expect("its own");
-        assert_eq!((told.message_state, told.error_code), (MessageState::ENROUTE, 0x1b));
+        assert_eq!((told.message_state, told.error_code), (MessageState::ENROUTE, 0xff));
         let told = ask("esme1", "", &waiting, InterfaceVersion::V5_0).expect("its own");
         assert_eq!(told.message_state, MessageState::SCHEDULED);
         let record = FinalRecord {
@@ -228,6 +242,14 @@ mod tests {
         assert_eq!((made.scheduled_at_ms, made.expires_at_ms, &made.short_message[..]), (0, 0, &b"new"[..]));
         let timed = ReplaceSm { validity_period: "000000000100000R".parse().expect("short"), ..text.clone() };
         assert_eq!(ask(timed, &message(7)).expect("its own").expires_at_ms, 61_000);
+        let too_short = ReplaceSm { validity_period: "000000000004000R".parse().expect("short"), ..text.clone() };
+        assert_eq!(ask(too_short, &message(7)), Err(RefusalStatus::ESME_RINVEXPIRY));
+        let mut ends = message(7);
+        ends.submission.as_mut().expect("set above").expires_at_ms = 61_000;
+        let too_late = ReplaceSm { schedule_delivery_time: "000000000100000R".parse().expect("short"), ..text.clone() };
+        assert_eq!(ask(too_late, &ends), Err(RefusalStatus::ESME_RINVSCHED));
+        let reserved = ReplaceSm { registered_delivery: RegisteredDelivery(0x80), ..text.clone() };
+        assert_eq!(ask(reserved, &message(7)), Err(RefusalStatus::ESME_RINVREGDLVFLG));
         let mut with_payload = message(7);
         with_payload.submission.as_mut().expect("set above").tlvs = Bytes::from_static(b"\x04\x24\0\x01x");
         assert_eq!(ask(text, &with_payload), Err(RefusalStatus::ESME_RREPLACEFAIL));

@@ -5,8 +5,8 @@ use smsc_proto::pdu::{DataSm, SubmitMulti, SubmitSm};
 use smsc_proto::time::{SmppTime, WallTime};
 use smsc_proto::tlv::Tag;
 use smsc_proto::types::{
-    Address, DestAddress, EsmClass, InterfaceVersion, MessageType, MessagingMode, Npi, PriorityFlag, ReplaceIfPresent,
-    TimeString, Ton,
+    Address, DestAddress, EsmClass, InterfaceVersion, MessageType, MessagingMode, Npi, PriorityFlag,
+    RegisteredDelivery, ReplaceIfPresent, TimeString, Ton,
 };
 use smsc_raft::model::{self, Account, MessageKind, Settings, Submission};
 use std::time::Duration;
@@ -79,7 +79,8 @@ pub fn submission(
     })
 }
 
-/// data_sm as the submit_sm that means the same; the message is in message_payload.
+/// data_sm as the submit_sm that means the same; the message is in message_payload, and qos_time_to_live is its
+/// validity_period.
 ///
 /// # Errors
 /// [`SubmitRefusal`] for an address above the 20 octets that an address of a message may have.
@@ -91,9 +92,18 @@ pub fn of_data_sm(data: DataSm) -> Result<SubmitSm, SubmitRefusal> {
         esm_class: data.esm_class,
         registered_delivery: data.registered_delivery,
         data_coding: data.data_coding,
+        validity_period: data.tlvs.qos_time_to_live().map(relative).unwrap_or_default(),
         tlvs: data.tlvs,
         ..SubmitSm::default()
     })
+}
+
+/// Seconds as a time string; at most the 99 days it can hold, which is more than any operator's maximum.
+fn relative(seconds: u32) -> TimeString {
+    let (minutes, hours) = (seconds / 60, seconds / 3_600);
+    let [days, hours, minutes, seconds] = [(hours / 24).min(99), hours % 24, minutes % 60, seconds % 60];
+    let text = format!("0000{days:02}{hours:02}{minutes:02}{seconds:02}000R");
+    text.parse().expect("a time string has 16 characters")
 }
 
 /// submit_multi as one submit_sm for each destination, or the refusal of that destination.
@@ -189,9 +199,7 @@ fn check_flags(submit: &SubmitSm) -> Result<(), SubmitRefusal> {
     if submit.priority_flag > PRIORITY_MAX {
         return Err(SubmitRefusal::Priority);
     }
-    if submit.registered_delivery.0 & REGISTERED_DELIVERY_RESERVED != 0 {
-        return Err(SubmitRefusal::RegisteredDelivery);
-    }
+    check_registered(submit.registered_delivery)?;
     if submit.replace_if_present_flag > ReplaceIfPresent::REPLACE {
         return Err(SubmitRefusal::ReplaceFlag);
     }
@@ -199,6 +207,11 @@ fn check_flags(submit: &SubmitSm) -> Result<(), SubmitRefusal> {
         return Err(SubmitRefusal::PredefinedMessage);
     }
     Ok(())
+}
+
+/// Refuses what no version defines (SMPP v3.4 section 5.2.17).
+pub(super) fn check_registered(registered: RegisteredDelivery) -> Result<(), SubmitRefusal> {
+    if registered.0 & REGISTERED_DELIVERY_RESERVED == 0 { Ok(()) } else { Err(SubmitRefusal::RegisteredDelivery) }
 }
 
 /// Whether an ESME may submit this class of message.
@@ -283,7 +296,6 @@ mod tests {
     use super::*;
     use crate::smpp::fakes::directory;
     use smsc_proto::status::RefusalStatus;
-    use smsc_proto::types::RegisteredDelivery;
 
     const NOW: WallTime = WallTime::from_millis(1_795_229_569_000);
 
@@ -412,5 +424,20 @@ mod tests {
         assert_eq!(each.len(), 2);
         assert_eq!(each[0].1.as_ref().map(|submit| submit.short_message.clone()), Ok("hello".into()));
         assert_eq!(each[1].1, Err(SubmitRefusal::DistributionList));
+    }
+
+    #[test]
+    fn data_sm_lives_as_long_as_it_says() {
+        let life = |seconds: u32| {
+            let mut data = DataSm::default();
+            data.source_addr.addr = "1000".parse().expect("short");
+            data.destination_addr.addr = "15551".parse().expect("short");
+            data.tlvs.push_u32(Tag::QOS_TIME_TO_LIVE, seconds);
+            let made = submit(|submit| *submit = of_data_sm(data).expect("short addresses"));
+            made.map(|made| made.expires_at_ms - NOW.as_millis())
+        };
+        assert_eq!(life(93_784), Ok(93_784_000));
+        assert_eq!(life(u32::MAX), Ok(VALIDITY_MAX_S * 1_000));
+        assert_eq!(life(0), Err(SubmitRefusal::Expiry));
     }
 }

@@ -167,7 +167,7 @@ async fn submissions_of_one_read_are_one_group_and_each_is_answered() {
     assert_eq!(sessions[0].peer, peer);
 
     esme.send([(2, submit("15551")), (3, submit("999")), (4, submit("15552"))]).await;
-    let mut answers = vec![esme.answer().await, esme.answer().await, esme.answer().await];
+    let mut answers = [esme.answer().await, esme.answer().await, esme.answer().await];
     answers.sort_by_key(|answer| answer.sequence);
     assert_eq!(id_of(&answers[0]), &"1");
     assert_eq!(answers[1].status, CommandStatus::ESME_RINVDSTADR);

@@ -84,7 +84,7 @@ impl World {
             }
             3 => {
                 // Rarely, because nothing can be said about answers afterwards.
-                if source.u8() % 8 == 0 && self.session.wants_input() {
+                if source.u8().is_multiple_of(8) && self.session.wants_input() {
                     self.unanswered = None;
                     let octets = source.octets(60);
                     self.session.handle_bytes(self.now, &octets);

@@ -102,14 +102,17 @@ pub(crate) async fn watch(raft: Engine, config: ElectionConfig) {
             let voter = metrics.membership_config.membership().voter_ids().any(|id| id == metrics.id);
             (metrics.state, voter)
         };
-        if !voter || state == ServerState::Leader {
-            if config.witness {
-                raft.runtime_config().elect(false);
+        if config.witness {
+            raft.runtime_config().elect(voter && state != ServerState::Leader && heard > config.witness_patience);
+            if state == ServerState::Leader && last_stood.elapsed() > config.lease {
+                last_stood = tokio::time::Instant::now();
+                if pass_on(&raft).await.is_err() {
+                    return;
+                }
             }
             continue;
         }
-        if config.witness {
-            raft.runtime_config().elect(heard > config.witness_patience);
+        if !voter || state == ServerState::Leader {
             continue;
         }
         // One try per silence and lease; the engine's own timer repeats.
@@ -120,4 +123,22 @@ pub(crate) async fn watch(raft: Engine, config: ElectionConfig) {
             }
         }
     }
+}
+
+/// A witness that leads gives leadership to the data node that has the most of its log, once one has all of it.
+async fn pass_on(raft: &Engine) -> Result<(), ()> {
+    let target = {
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters = membership.voter_ids().collect::<Vec<_>>();
+        let last = metrics.last_log_index;
+        let serves = |id: &u64| voters.contains(id) && membership.get_node(id).is_some_and(|member| !member.witness);
+        let replicated = metrics.replication.iter().flatten();
+        let whole = replicated.filter(|(id, log)| serves(id) && log.as_ref().map(|log| log.index) == last);
+        whole.map(|(id, _)| *id).next()
+    };
+    let Some(to) = target else { return Ok(()) };
+    tracing::info!(to, "this witness was elected for its log; a data node has it all now and takes over");
+    raft.trigger().transfer_leader(to).await.map_err(drop)
 }

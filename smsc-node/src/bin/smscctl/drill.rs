@@ -196,7 +196,8 @@ fn check(status: &StatusResponse, force: bool) -> Result<(), Failure> {
 
 fn target(args: &DrillArgs, status: &StatusResponse) -> Result<SocketAddr, Failure> {
     if let Some(target) = &args.target {
-        let mut found = target.to_socket_addrs().map_err(|error| Failure::usage(format!("--target {target}: {error}")))?;
+        let mut found =
+            target.to_socket_addrs().map_err(|error| Failure::usage(format!("--target {target}: {error}")))?;
         return found.next().ok_or_else(|| Failure::usage(format!("--target {target} has no address")));
     }
     let address = status.floating_addresses.first().and_then(|net| net.split('/').next()?.parse::<IpAddr>().ok());
@@ -212,7 +213,9 @@ fn confirm(failing: Failing, status: &StatusResponse, yes: bool) -> Result<(), F
     let what = match failing {
         Failing::Handover { .. } => format!("{name} hands leadership over; every ESME has to bind again"),
         Failing::Kill => format!("the process of {name} dies; every ESME loses its connection"),
-        Failing::Freeze { ms } => format!("the process of {name} stands still for {ms} ms; every ESME has to bind again"),
+        Failing::Freeze { ms } => {
+            format!("the process of {name} stands still for {ms} ms; every ESME has to bind again")
+        }
     };
     eprintln!("drill on cluster {}: {what}, and {} sessions are bound", status.cluster, status.sessions);
     if yes {

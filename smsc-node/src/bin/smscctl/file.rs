@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use smsc_proto::rpc::admin::{
-    AccountPutRequest, AccountsRequest, HandsetsRequest, RoutesRequest, SettingsRequest,
-};
+use smsc_proto::rpc::admin::{AccountPutRequest, AccountsRequest, HandsetsRequest, RoutesRequest, SettingsRequest};
 use smsc_raft::model::handset_range::Behaviour;
 use smsc_raft::model::{Account, AccountDelete, HandsetDelete, HandsetRange, Route, RouteDelete, Settings};
 
@@ -180,9 +178,8 @@ pub async fn export(connect: &ConnectArgs, format: Format) -> Result<(), Failure
 
 /// Brings the cluster to what the file says. JSON: the steps, as sentences.
 pub async fn apply(connect: &ConnectArgs, args: ApplyArgs, format: Format) -> Result<(), Failure> {
-    let file = parse(&read(&args.file)?).map_err(|reason| {
-        Failure::refused(format!("{} is no file to apply: {reason}", args.file.display()))
-    })?;
+    let file = parse(&read(&args.file)?)
+        .map_err(|reason| Failure::refused(format!("{} is no file to apply: {reason}", args.file.display())))?;
     let mut client = connect.leader_client().await?;
     let stored = Stored::read(&mut client).await?;
     let steps = steps(file, &stored, args.prune).map_err(Failure::refused)?;

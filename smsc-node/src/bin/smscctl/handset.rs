@@ -140,11 +140,5 @@ fn view(range: HandsetRange) -> RangeView {
 
 fn row(view: &RangeView) -> [String; 5] {
     let number = |value: u32| dash(&if value == 0 { String::new() } else { value.to_string() });
-    [
-        view.prefix.clone(),
-        view.behaviour.to_owned(),
-        number(view.absent_ms),
-        number(view.delay_ms),
-        number(view.error),
-    ]
+    [view.prefix.clone(), view.behaviour.to_owned(), number(view.absent_ms), number(view.delay_ms), number(view.error)]
 }

@@ -254,10 +254,9 @@ fn detail(view: &MessageView) -> String {
     lines.map(|(name, value)| format!("{name:<12} {value}\n")).collect()
 }
 
-/// The words of states, so that the help stays true.
 #[cfg(test)]
 mod tests {
-    use smsc_raft::model::{FinalRecord, Message};
+    use smsc_raft::model::{FinalRecord, Message, MessageState};
 
     use super::*;
 

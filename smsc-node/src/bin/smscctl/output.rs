@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = [["1".to_owned(), "alpha".to_owned(), "x".to_owned()], ["20".to_owned(), "b".to_owned(), String::new()]];
+        let rows =
+            [["1".to_owned(), "alpha".to_owned(), "x".to_owned()], ["20".to_owned(), "b".to_owned(), String::new()]];
         assert_eq!(table(["ID", "NAME", ""], &rows, "none"), "ID  NAME\n1   alpha  x\n20  b\n");
         assert_eq!(table::<1>(["ID"], &[], "none"), "none");
     }

@@ -33,7 +33,8 @@ struct SessionView {
 pub async fn run(connect: &ConnectArgs, account: Option<&str>, format: Format) -> Result<(), Failure> {
     let sessions = connect.client().await?.sessions(SessionsRequest {}).await?.into_inner().items;
     let views = sessions.into_iter().map(view);
-    let views: Vec<SessionView> = views.filter(|view| account.is_none_or(|account| view.system_id == account)).collect();
+    let views: Vec<SessionView> =
+        views.filter(|view| account.is_none_or(|account| view.system_id == account)).collect();
     format.show(&views, |views| {
         let rows: Vec<[String; 8]> = views.iter().map(row).collect();
         let heading = ["ID", "SYSTEM_ID", "MODE", "STATE", "PEER", "VERSION", "NODE", "SINCE"];

@@ -176,7 +176,8 @@ mod tests {
             version: "0.1.0".to_owned(),
             ..Default::default()
         };
-        let silent = PeerStatus { node_id: 3, name: "w".to_owned(), role: NodeRole::Witness as i32, ..Default::default() };
+        let silent =
+            PeerStatus { node_id: 3, name: "w".to_owned(), role: NodeRole::Witness as i32, ..Default::default() };
         StatusResponse {
             node_id: 2,
             leader_id: 1,

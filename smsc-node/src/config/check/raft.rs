@@ -17,7 +17,7 @@ struct Profile {
 }
 
 /// Nodes in one room or one metropolitan area.
-const LAN: Profile = Profile { heartbeat: 30, election_min: 90, election_max: 150 };
+const LAN: Profile = Profile { heartbeat: 50, election_min: 200, election_max: 300 };
 /// Nodes tens of milliseconds apart, or a network that stalls at times.
 const WAN: Profile = Profile { heartbeat: 150, election_min: 600, election_max: 1200 };
 

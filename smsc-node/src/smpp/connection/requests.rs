@@ -89,7 +89,6 @@ impl Connection {
         if commands.is_empty() {
             return;
         }
-        self.shared.metrics.raft_commands.add(commands.len() as u64);
         let replies = self.to_replies.clone();
         let done = move |result| {
             // A connection that has ended waits for nothing.

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, future, stream};
 use openraft::base::BoxStream;
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
@@ -27,12 +27,17 @@ type Answer = Result<StreamAppendResult<TypeConfig>, RpcError>;
 ///
 /// A link that stands still is noticed by the connection's keepalive and by the peer watch, not by a timer per
 /// append: an append waits for the peer's disk, and one that stalls would only be sent the same again.
-pub(super) async fn stream<'s, S>(link: Arc<PeerLink>, input: S) -> Result<BoxStream<'s, Answer>, RpcError>
+///
+/// The engine holds its back-off for a peer that cannot be reached inside the input, so the connection is made only once
+/// there is something to send: otherwise a dead peer would be tried again without pause.
+pub(super) async fn stream<'s, S>(link: Arc<PeerLink>, mut input: S) -> Result<BoxStream<'s, Answer>, RpcError>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
+    let Some(first) = input.next().await else { return Ok(Box::pin(stream::empty())) };
     let mut resets = link.resets();
     let mut client = link.client(Lane::Replication).map_err(|e| unreachable(&e))?;
+    let input = stream::once(future::ready(first)).chain(input);
     let (requests, closer) = closable(input.flat_map(|request| stream::iter(pieces(request))));
     let opened = tokio::select! {
         opened = client.stream_append(requests) => opened,

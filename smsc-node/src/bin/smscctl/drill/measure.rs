@@ -63,7 +63,9 @@ pub(super) async fn measure(
             Ok(Some(_)) => {}
             Ok(None) => {
                 let ended = probing.await.map_err(Failure::refused)?;
-                return Err(Failure::usage(ended.err().map_or_else(|| "the probe ended".to_owned(), |e| e.to_string())));
+                return Err(Failure::usage(
+                    ended.err().map_or_else(|| "the probe ended".to_owned(), |e| e.to_string()),
+                ));
             }
             Err(_) => {
                 return Err(Failure::refused(format!(
@@ -74,7 +76,7 @@ pub(super) async fn measure(
             }
         }
     }
-    let mut acked_before = 1;
+    let mut acked_before = 0;
     let steady_until = Instant::now() + STEADY;
     while let Ok(Some(event)) = timeout_at(steady_until, events.recv()).await {
         acked_before += u64::from(matches!(event, ProbeEvent::Acked { .. }));
@@ -96,7 +98,8 @@ pub(super) async fn measure(
     // A handover may pass without the probe noticing, if the sessions move along.
     let unnoticed_by = Instant::now() + STEADY * 2;
     while seen.outage.is_none() {
-        let until = if seen.failing || !matches!(failing, Failing::Handover { .. }) { end } else { unnoticed_by.min(end) };
+        let until =
+            if seen.failing || !matches!(failing, Failing::Handover { .. }) { end } else { unnoticed_by.min(end) };
         match timeout_at(until, events.recv()).await {
             Ok(Some(event)) => seen.take(event),
             Ok(None) | Err(_) => break,

@@ -41,7 +41,7 @@ pub(super) struct Report {
     pub(super) started_at_ms: u64,
     /// What happened when, for people: milliseconds from the trigger.
     #[serde(skip)]
-    pub timeline: Vec<(f64, String)>,
+    pub(super) timeline: Vec<(f64, String)>,
 }
 
 impl Report {
@@ -117,7 +117,10 @@ impl Report {
         text.push_str(&format!("\noutage           {outage}\n"));
         text.push_str(&format!("leader           {} before, {new} after\n", leader(self.old_leader, self.old_term)));
         text.push_str(&format!("acknowledged     {} before, {} after\n", self.acked_before, self.acked_after));
-        text.push_str(&format!("without answer   {} (unknown to the ESME, which would send them again)\n", self.unknown));
+        text.push_str(&format!(
+            "without answer   {} (unknown to the ESME, which would send them again)\n",
+            self.unknown
+        ));
         if self.refused > 0 {
             text.push_str(&format!("refused          {}\n", self.refused));
         }
