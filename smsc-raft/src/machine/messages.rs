@@ -244,7 +244,10 @@ impl Machine {
         }
         if old.expires_at_ms != submission.expires_at_ms {
             self.expiry.remove(&(old.expires_at_ms, id));
-            self.expiry.put((submission.expires_at_ms, id), ());
+            // 0 never ends; a row of it would be found as ended long ago.
+            if submission.expires_at_ms > 0 {
+                self.expiry.put((submission.expires_at_ms, id), ());
+            }
         }
         let due_at_ms = self.stamp_ms.max(submission.scheduled_at_ms);
         let replaced = Arc::new(Message { due_at_ms, submission: Some(submission), ..(*message).clone() });
