@@ -79,13 +79,13 @@ impl Backlog {
         self.held.len()
     }
 
-    /// Nothing waits, neither here nor in the store.
-    pub fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.unread.is_none()
-    }
-
     pub fn all_read(&self) -> bool {
         self.unread.is_none()
+    }
+
+    /// The first of those in memory, whatever may come before it in the store.
+    pub fn first_held(&self) -> Option<Position> {
+        self.held.first().copied()
     }
 
     pub fn head(&self) -> Head {
@@ -102,6 +102,11 @@ impl Backlog {
         if self.unread.is_some_and(|unread| unread <= at) {
             return Admission { held: false, evicted: None };
         }
+        self.admit(at, held_max)
+    }
+
+    /// Takes in a message that was offered or read, if it fits or comes before one that is held.
+    pub fn admit(&mut self, at: Position, held_max: usize) -> Admission {
         if self.held.len() < held_max {
             self.held.insert(at);
             return Admission { held: true, evicted: None };
@@ -167,16 +172,6 @@ impl Backlog {
             };
         }
         true
-    }
-
-    /// Takes in a message that was read, if there is room.
-    pub fn admit_loaded(&mut self, at: Position, held_max: usize) -> bool {
-        if self.held.len() < held_max {
-            self.held.insert(at);
-            return true;
-        }
-        self.leave_unread(at);
-        false
     }
 }
 

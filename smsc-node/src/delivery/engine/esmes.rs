@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{Message, QueueKind};
 
-use super::backlog::{Backlog, Head, Position};
+use super::backlog::{Backlog, Position};
 use super::{DeliveryEngine, Effect, Ended, EngineConfig, LinkResult, Load, State, is_expired};
 
 /// Messages of an account held ready beside twice the windows of its sessions.
@@ -258,13 +258,14 @@ impl DeliveryEngine {
         self.feed_esmes(now_ms);
     }
 
-    /// Sends what is ready as far as windows allow, and reads on when little is left.
+    /// Sends what is ready as far as windows allow, and reads on when little is left. What is ready does not wait for
+    /// what was put off before it and is to be read again.
     pub(super) fn pump_esme(&mut self, now_ms: u64, account: &Arc<str>) {
         if self.paused {
             return;
         }
         while let Some(queue) = self.esmes.queues.get_mut(account) {
-            let Head::Held(place) = queue.ready.head() else { break };
+            let Some(place) = queue.ready.first_held() else { break };
             let expired = |message: &Arc<Message>| is_expired(message, now_ms);
             match self.index.get(place.id).map(|entry| &entry.message) {
                 Some(message) if expired(message) => {
@@ -357,7 +358,11 @@ impl DeliveryEngine {
             let full = self.index.to_esmes() >= self.esmes.messages_max;
             let Some(queue) = self.esmes.queues.get_mut(&key.key) else { return };
             let ready_max = if full { 0 } else { queue.ready_max() };
-            if !queue.ready.admit_loaded(Position::of(&message), ready_max) {
+            let admission = queue.ready.admit(Position::of(&message), ready_max);
+            if let Some(evicted) = admission.evicted {
+                self.index.remove(evicted.id);
+            }
+            if !admission.held {
                 break;
             }
             self.index.insert(message, key.clone(), State::Waiting);

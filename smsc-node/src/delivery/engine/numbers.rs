@@ -277,7 +277,11 @@ impl DeliveryEngine {
             let Some(queue) = self.numbers.queues.get(&key.key) else { return };
             let held_max = self.numbers.held_max(queue, self.index.to_numbers());
             let Some(queue) = self.numbers.queues.get_mut(&key.key) else { return };
-            if !queue.backlog.admit_loaded(Position::of(&message), held_max) {
+            let admission = queue.backlog.admit(Position::of(&message), held_max);
+            if let Some(evicted) = admission.evicted {
+                self.index.remove(evicted.id);
+            }
+            if !admission.held {
                 break;
             }
             self.index.insert(message, key.clone(), State::Waiting);

@@ -4,6 +4,9 @@
 //! One task, woken by whatever comes first; everything that has come meanwhile is taken in one turn, and what the engine
 //! proposes in that turn goes into one log entry.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,10 +20,10 @@ use smsc_raft::store::{ProposeError, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::engine::{DeliveryEngine, Effect, EngineConfig, LinkResult, Load, Loaded};
-use super::handset::{HandsetEvent, Handsets};
-use super::route::RouteTable;
 use crate::clock::{Clock as _, SystemClock};
+use crate::delivery::engine::{DeliveryEngine, Effect, EngineConfig, LinkResult, Load, Loaded};
+use crate::delivery::handset::{HandsetEvent, Handsets};
+use crate::delivery::route::RouteTable;
 use crate::metrics::{AttemptResult, FinalState, LinkKind, Metrics};
 use crate::smpp::ports::{DeliverResult, Receivers, SessionHandle, ToSession};
 

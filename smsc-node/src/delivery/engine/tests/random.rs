@@ -1,0 +1,176 @@
+//! Random events: whatever happens, every message comes to exactly one end, and the world's checks hold on the way.
+
+use proptest::prelude::*;
+use smsc_proto::status::CommandStatus;
+use smsc_raft::model::{QueueKind, QueueWake, Replace, Submission, command::Op};
+
+use super::world::{Answer, World, esme, number};
+use crate::delivery::engine::EngineConfig;
+use crate::smpp::ports::DeliverResult;
+
+#[derive(Clone, Debug)]
+enum Step {
+    ToNumber { digits: String, priority: u32, expires_in_ms: u64, scheduled_in_ms: u64 },
+    ToEsme { two: bool, priority: u32, expires_in_ms: u64, receipt: bool },
+    Cancel(usize),
+    Replace(usize),
+    Wake(String),
+    Bind { two: bool, window: usize },
+    Unbind(usize),
+    Answers(Answer),
+    AnswerFirst(usize, u8),
+    Commits(bool),
+    CommitPending,
+    Pass(u64),
+    TakeOver,
+}
+
+fn digits() -> impl Strategy<Value = String> {
+    let prefix =
+        prop_oneof![3 => Just("1555"), 1 => Just("1666"), 3 => Just("1777"), 1 => Just("1778"), 3 => Just("1888")];
+    (prefix, 0..12u32).prop_map(|(prefix, number)| format!("{prefix}{number}"))
+}
+
+fn soon() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => Just(0u64), 1 => 1..30_000u64]
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        Just(Answer::Hold),
+        Just(Answer::Accept),
+        Just(Answer::Refuse(CommandStatus::ESME_RMSGQFUL)),
+        Just(Answer::Refuse(CommandStatus::ESME_RX_R_APPN)),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => (digits(), 0..3u32, soon(), soon()).prop_map(|(digits, priority, expires_in_ms, scheduled_in_ms)| {
+            Step::ToNumber { digits, priority, expires_in_ms, scheduled_in_ms }
+        }),
+        12 => (any::<bool>(), 0..3u32, soon(), any::<bool>()).prop_map(|(two, priority, expires_in_ms, receipt)| {
+            Step::ToEsme { two, priority, expires_in_ms, receipt }
+        }),
+        2 => any::<usize>().prop_map(Step::Cancel),
+        2 => any::<usize>().prop_map(Step::Replace),
+        1 => digits().prop_map(Step::Wake),
+        2 => (any::<bool>(), 1..6usize).prop_map(|(two, window)| Step::Bind { two, window }),
+        1 => any::<usize>().prop_map(Step::Unbind),
+        2 => answer().prop_map(Step::Answers),
+        6 => (any::<usize>(), 0..5u8).prop_map(|(session, result)| Step::AnswerFirst(session, result)),
+        1 => any::<bool>().prop_map(Step::Commits),
+        2 => Just(Step::CommitPending),
+        6 => prop_oneof![3 => 1..2_000u64, 1 => 1..60_000u64].prop_map(Step::Pass),
+        1 => Just(Step::TakeOver),
+    ]
+}
+
+fn result(kind: u8) -> DeliverResult {
+    match kind {
+        0 | 1 => DeliverResult::Accepted,
+        2 => DeliverResult::Refused(CommandStatus::ESME_RX_T_APPN),
+        3 => DeliverResult::Refused(CommandStatus::ESME_RX_P_APPN),
+        _ => DeliverResult::Lost,
+    }
+}
+
+fn run(steps: Vec<Step>, config: EngineConfig) {
+    let mut world = World::with(config, &[1_000, 10_000]);
+    let mut ids = Vec::new();
+    let mut session_id = 0;
+    let account = |two: bool| if two { "two" } else { "one" };
+    let within = |world: &World, span_ms: u64| if span_ms == 0 { 0 } else { world.now_ms + span_ms };
+    for step in steps {
+        match step {
+            Step::ToNumber { digits, priority, expires_in_ms, scheduled_in_ms } => {
+                let expires_at_ms = within(&world, expires_in_ms + u64::from(digits.starts_with("1778")) * 500_000);
+                let scheduled_at_ms = within(&world, scheduled_in_ms);
+                let submission = number(&digits);
+                ids.push(world.submit(Submission {
+                    priority_flag: priority,
+                    expires_at_ms,
+                    scheduled_at_ms,
+                    registered_delivery: 1,
+                    ..submission
+                }));
+            }
+            Step::ToEsme { two, priority, expires_in_ms, receipt } => {
+                let expires_at_ms = within(&world, expires_in_ms);
+                ids.push(world.submit(Submission {
+                    priority_flag: priority,
+                    expires_at_ms,
+                    registered_delivery: u32::from(receipt),
+                    ..esme(account(two))
+                }));
+            }
+            Step::Cancel(pick) if !ids.is_empty() => {
+                let id = ids[pick % ids.len()];
+                if world.state(id).is_none() {
+                    world.cancel(id);
+                }
+            }
+            Step::Replace(pick) if !ids.is_empty() => {
+                let id = ids[pick % ids.len()];
+                // One that is replaced and waits for its schedule is told of as finished: its end, if already
+                // proposed, may then be proposed again, which the store takes once.
+                if world.is_proposed(id) {
+                    continue;
+                }
+                let short_message = bytes::Bytes::from_static(b"new");
+                let account = "one".to_owned();
+                world.command(Op::Replace(Replace { id, account, short_message, ..Default::default() }));
+            }
+            Step::Wake(key) => world.command(Op::QueueWake(QueueWake { kind: QueueKind::Number as i32, key })),
+            Step::Bind { two, window } => {
+                session_id += 1;
+                world.bind(session_id, account(two), window);
+            }
+            Step::Unbind(pick) if !world.bound().is_empty() => {
+                let bound = world.bound();
+                world.unbind(bound[pick % bound.len()]);
+            }
+            Step::Answers(answer) => world.answer = answer,
+            Step::AnswerFirst(pick, kind) if !world.bound().is_empty() => {
+                let bound = world.bound();
+                world.answer_first(bound[pick % bound.len()], result(kind));
+            }
+            Step::Commits(commits) => world.commits = commits,
+            Step::CommitPending => world.commit_pending(),
+            Step::Pass(span_ms) => world.run_ms(span_ms),
+            Step::TakeOver => world.take_over(),
+            Step::Cancel(_) | Step::Replace(_) | Step::Unbind(_) | Step::AnswerFirst(..) => {}
+        }
+    }
+    // Everything works from here on: all comes to its end.
+    world.commits = true;
+    world.commit_pending();
+    world.answer = Answer::Accept;
+    for session in world.bound() {
+        while world.answer_first(session, DeliverResult::Accepted).is_some() {}
+    }
+    world.bind(1_000_001, "one", 5);
+    world.bind(1_000_002, "two", 5);
+    world.run_ms(700_000);
+    let left = world.machine.messages_from(0, 5).unwrap();
+    assert!(left.is_empty(), "left behind: {left:?}");
+    assert_eq!(world.engine.held(), 0, "the engine remembers what is gone");
+    for id in ids {
+        assert!(world.finals.contains_key(&id), "{id} has no final state");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_message_comes_to_one_end(steps in prop::collection::vec(step(), 1..200)) {
+        run(steps, EngineConfig::default());
+    }
+
+    /// The same with a window so small that most of what waits is in the store alone.
+    #[test]
+    fn every_message_comes_to_one_end_with_little_memory(steps in prop::collection::vec(step(), 1..200)) {
+        run(steps, EngineConfig { window_messages: 100, number_messages: 2, seed: 7 });
+    }
+}
