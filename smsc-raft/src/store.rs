@@ -32,6 +32,11 @@ pub use crate::consensus::proposer::ProposeError;
 /// Entries kept behind a checkpoint, so that a peer that was away for a moment needs no snapshot.
 const LOG_KEEP_ENTRIES: u64 = 4096;
 
+/// How often it is looked whether a transfer's target has the whole log.
+const TRANSFER_LOOK: Duration = Duration::from_millis(1);
+/// After which time a transfer that was not taken up is asked for again.
+const TRANSFER_RETRY: Duration = Duration::from_millis(250);
+
 /// How a node takes part.
 pub struct StoreConfig {
     /// This node, 1 to 255.
@@ -190,7 +195,6 @@ impl Store {
             raft,
             ElectionConfig {
                 lease: config.election.1,
-                tick: Duration::from_millis(5),
                 witness: config.witness,
                 witness_patience: config.election.1 * 8,
             },
@@ -444,10 +448,24 @@ impl Store {
         if let Some(leadership) = self.inner.leadership.borrow().as_ref() {
             leadership.lease().end();
         }
-        self.inner.raft.trigger().transfer_leader(to).await.map_err(engine_error)?;
-        let wait = self.inner.raft.wait(Some(within));
-        wait.metrics(|metrics| metrics.current_leader == Some(to), "leadership moved").await.map_err(engine_error)?;
-        Ok(())
+        let deadline = tokio::time::Instant::now() + within;
+        // The engine refuses a target whose log is not whole, and what is under way may still be settling.
+        while self.view().replicated.get(&to).copied() != Some(self.view().last_log_index) {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(StoreError::Engine(format!("node {to} did not catch up with the log in time")));
+            }
+            tokio::time::sleep(TRANSFER_LOOK).await;
+        }
+        loop {
+            self.inner.raft.trigger().transfer_leader(to).await.map_err(engine_error)?;
+            let wait = self.inner.raft.wait(Some(TRANSFER_RETRY));
+            let moved = wait.metrics(|metrics| metrics.current_leader == Some(to), "leadership moved").await;
+            match moved {
+                Ok(_) => return Ok(()),
+                Err(error) if tokio::time::Instant::now() >= deadline => return Err(engine_error(error)),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Figures of the Raft log.

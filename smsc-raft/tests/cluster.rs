@@ -143,7 +143,7 @@ async fn what_is_acknowledged_is_everywhere_and_outlives_a_leader_a_restart_and_
     let third = submit_all(&second, 1000, 200).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let back = open(other, free_address_of(&listens, other), dirs[index_of(other)].path()).await;
-    settled(&[back.clone()], second.view().last_log_index).await;
+    settled(std::slice::from_ref(&back), second.view().last_log_index).await;
     assert!(back.read(|machine| machine.message(third[0])).unwrap().is_some());
 
     // A new node gets a snapshot: the log it would need is not all that it takes.
@@ -152,7 +152,7 @@ async fn what_is_acknowledged_is_everywhere_and_outlives_a_leader_a_restart_and_
     let fourth = open(4, listen, dir.path()).await;
     let member = Member { addr: listen.to_string(), name: "n4".to_owned(), witness: false };
     second.join(4, member).await.unwrap();
-    settled(&[fourth.clone()], second.view().last_log_index).await;
+    settled(std::slice::from_ref(&fourth), second.view().last_log_index).await;
     assert_eq!(fourth.read(|machine| machine.digest()).unwrap(), second.read(|machine| machine.digest()).unwrap());
     second.leave(4).await.unwrap();
 }

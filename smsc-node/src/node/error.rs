@@ -46,11 +46,14 @@ impl NodeError {
             NodeError::Ha(HaError::Capability { .. }) => Exit::Permission,
             NodeError::Ha(HaError::Address { .. } | HaError::NoAddress) => Exit::Config,
             NodeError::Ha(HaError::NoInterface { .. } | HaError::ReleaseListener { .. }) => Exit::Unavailable,
-            NodeError::Listen(_) | NodeError::AdminSocket(_) | NodeError::Store(StoreError::Listen { .. }) => Exit::Unavailable,
-            NodeError::Store(StoreError::Disk(_) | StoreError::Log(_)) => Exit::DataDir,
-            NodeError::Ha(_) | NodeError::Store(StoreError::Engine(_)) | NodeError::Failed(_) | NodeError::System(_) => {
-                Exit::Internal
+            NodeError::Listen(_) | NodeError::AdminSocket(_) | NodeError::Store(StoreError::Listen { .. }) => {
+                Exit::Unavailable
             }
+            NodeError::Store(StoreError::Disk(_) | StoreError::Log(_)) => Exit::DataDir,
+            NodeError::Ha(_)
+            | NodeError::Store(StoreError::Engine(_))
+            | NodeError::Failed(_)
+            | NodeError::System(_) => Exit::Internal,
         }
     }
 

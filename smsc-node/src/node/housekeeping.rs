@@ -16,6 +16,8 @@ const OBSERVE: Duration = Duration::from_secs(1);
 const PROMOTE: Duration = Duration::from_millis(250);
 /// How often a leader drops old final records.
 const PURGE: Duration = Duration::from_secs(10);
+/// How soon it goes on when there was more than one step drops.
+const PURGE_ON: Duration = Duration::from_millis(100);
 /// How long ESMEs of an earlier leader may take to come back before they are forgotten.
 const FORGET: Duration = Duration::from_secs(15 * 60);
 /// How long final records answer queries when the operator has not said.
@@ -47,7 +49,11 @@ pub(super) async fn observe(state: Arc<NodeState>) {
             metrics.disk_free_bytes.set(free);
             let short = free >> 20 < u64::from(state.config.store.disk_free_min_mib);
             if short && !disk_warned {
-                tracing::error!(free_mib = free >> 20, "the disk of {} is nearly full", state.config.data_dir.display());
+                tracing::error!(
+                    free_mib = free >> 20,
+                    "the disk of {} is nearly full",
+                    state.config.data_dir.display()
+                );
             }
             disk_warned = short;
         }
@@ -74,6 +80,9 @@ pub(super) async fn lead(state: Arc<NodeState>, term: u64) {
                 Op::Purge(model::Purge { final_before_ms: 0 })
             }
             _ = purge.tick() => {
+                if state.store.read(|machine| Ok(machine.purge_unfinished())).unwrap_or(false) {
+                    purge.reset_after(PURGE_ON);
+                }
                 let settings = state.store.read(|machine| Ok(machine.settings())).unwrap_or_default();
                 let keep_s = if settings.final_retention_s == 0 { FINAL_RETENTION_S } else { settings.final_retention_s };
                 let now_ms = SystemClock.wall().as_millis();

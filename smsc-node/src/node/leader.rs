@@ -190,9 +190,15 @@ impl Leader {
         for (id, member) in candidates {
             match self.state.store.peer_status(*id, member, CHECK_WAIT).await {
                 Err(error) => refused = format!("{} does not answer: {error}", member.name),
-                Ok(status) if !status.not_ready.is_empty() => refused = format!("{} is not ready: {}", member.name, status.not_ready),
+                Ok(status) if !status.not_ready.is_empty() => {
+                    refused = format!("{} is not ready: {}", member.name, status.not_ready)
+                }
                 Ok(status) if status.last_log_index + LAG_MAX_ENTRIES < view.last_log_index => {
-                    refused = format!("{} is {} log entries behind", member.name, view.last_log_index - status.last_log_index);
+                    refused = format!(
+                        "{} is {} log entries behind",
+                        member.name,
+                        view.last_log_index - status.last_log_index
+                    );
                 }
                 Ok(status) => {
                     if best.as_ref().is_none_or(|best| best.0 < status.last_log_index) {

@@ -37,6 +37,8 @@ use peer::{NodeState, Peer};
 const RENEW_INTERVAL: Duration = Duration::from_millis(300);
 /// Threads that carry consensus; nothing else runs on them.
 const CONSENSUS_THREADS: usize = 2;
+/// Their nice value, where the process may set one.
+const CONSENSUS_NICE: i32 = -10;
 /// Cache of the message store.
 const STORE_CACHE_BYTES: usize = 16 << 20;
 
@@ -53,10 +55,11 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let security = security(&config)?;
     let lifecycle = Lifecycle::default();
     watch_signals(lifecycle.clone())?;
-    let consensus = runtime("smsc-raft", CONSENSUS_THREADS)?;
-    let service = runtime("smsc-node", std::thread::available_parallelism().map_or(2, usize::from))?;
+    let consensus = runtime("smsc-raft", CONSENSUS_THREADS, prefer_this_thread)?;
+    let service = runtime("smsc-node", std::thread::available_parallelism().map_or(2, usize::from), || ())?;
     let floating = config.floating_ip.is_some().then(|| open_floating(&config)).transpose()?.map(Arc::new);
-    let result = service.block_on(operate(&config, &data_dir, security, floating, lifecycle.clone(), consensus.handle()));
+    let result =
+        service.block_on(operate(&config, &data_dir, security, floating, lifecycle.clone(), consensus.handle()));
     lifecycle.advance(NodePhase::Stopped);
     consensus.shutdown_timeout(Duration::from_secs(1));
     service.shutdown_timeout(Duration::from_secs(1));
@@ -127,7 +130,8 @@ async fn bootstrap(store: Store, config: Config) {
     if first != Some(config.node_id) || store.view().initialized {
         return;
     }
-    let members: BTreeMap<u64, Member> = config.raft.members.iter().map(|member| (member.id, to_member(member))).collect();
+    let members: BTreeMap<u64, Member> =
+        config.raft.members.iter().map(|member| (member.id, to_member(member))).collect();
     for (id, member) in members.iter().filter(|(id, _)| **id != config.node_id) {
         let known = store.peer_status(*id, member, Duration::from_millis(500)).await;
         if known.is_ok_and(|status| status.leader_id != 0) {
@@ -156,8 +160,15 @@ fn admin_config(config: &Config) -> Result<AdminConfig, NodeError> {
     })
 }
 
-fn runtime(name: &'static str, threads: usize) -> Result<Runtime, NodeError> {
-    Ok(Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()?)
+fn runtime(name: &'static str, threads: usize, started: fn()) -> Result<Runtime, NodeError> {
+    let mut builder = Builder::new_multi_thread();
+    Ok(builder.worker_threads(threads).thread_name(name).on_thread_start(started).enable_all().build()?)
+}
+
+/// Heartbeats must not wait behind SMPP work when the machine is busy. On Linux a nice value is a thread's own.
+fn prefer_this_thread() {
+    // Without CAP_SYS_NICE it stays as it is: a matter of degree, not of correctness.
+    let _ = rustix::process::setpriority_process(None, CONSENSUS_NICE);
 }
 
 fn security(config: &Config) -> Result<Security, NodeError> {
@@ -210,7 +221,11 @@ fn open_floating(config: &Config) -> Result<FloatingIp, NodeError> {
 }
 
 /// Where the members hear release certificates, as far as their names resolve.
-async fn release_addresses(config: &crate::config::RaftConfig, own_id: u64, members: &BTreeMap<u64, Member>) -> Vec<SocketAddr> {
+async fn release_addresses(
+    config: &crate::config::RaftConfig,
+    own_id: u64,
+    members: &BTreeMap<u64, Member>,
+) -> Vec<SocketAddr> {
     let mut found = Vec::new();
     for (_, member) in members.iter().filter(|(id, _)| **id != own_id) {
         match tokio::net::lookup_host(config.release_addr(&member.addr)).await {

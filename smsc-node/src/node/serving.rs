@@ -39,7 +39,11 @@ impl Serving {
     ///
     /// # Errors
     /// The SMPP port cannot be listened on.
-    pub(super) async fn start(state: Arc<NodeState>, leadership: Leadership, hold: &IpHold) -> Result<Self, ListenError> {
+    pub(super) async fn start(
+        state: Arc<NodeState>,
+        leadership: Leadership,
+        hold: &IpHold,
+    ) -> Result<Self, ListenError> {
         let floating = state.config.floating_ip.as_ref().expect("a witness never serves");
         let config = state.config.smpp.clone().expect("a data node has an SMPP server");
         let addresses = floating.addresses.iter().map(|net| net.addr).collect::<Vec<_>>();
@@ -68,7 +72,8 @@ impl Serving {
                 return Err(error);
             }
         };
-        let tickles = tickle(&state.store, leadership.term, hold, addresses.iter().map(|ip| SocketAddr::new(*ip, port)));
+        let tickles =
+            tickle(&state.store, leadership.term, hold, addresses.iter().map(|ip| SocketAddr::new(*ip, port)));
         let housekeeping = tokio::spawn(housekeeping::lead(state, leadership.term));
         Ok(Self { server, delivery, housekeeping, tickles })
     }

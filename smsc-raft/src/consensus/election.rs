@@ -20,6 +20,9 @@ use super::machine::StateMachine;
 use super::types::TypeConfig;
 use crate::leadership::release_token_hash;
 
+/// The shortest pause between two looks at the leader's silence.
+const LOOK_MIN: Duration = Duration::from_millis(5);
+
 type Engine = Raft<TypeConfig, StateMachine>;
 
 /// How a node stands for election.
@@ -27,18 +30,19 @@ type Engine = Raft<TypeConfig, StateMachine>;
 pub(crate) struct ElectionConfig {
     /// How long followers refuse to elect another after they heard the leader.
     pub lease: Duration,
-    /// The pause between two looks.
-    pub tick: Duration,
     /// Whether this node is a witness.
     pub witness: bool,
     /// How long a witness leaves the election to the data nodes.
     pub witness_patience: Duration,
 }
 
-/// What leaders have made known: by node and term, the hash of the token that proves the release.
+/// A term, and the hash of the token that proves that its leader has released the address.
+type ReleaseNote = (u64, [u8; 32]);
+
+/// What leaders have made known, by node.
 #[derive(Clone, Default)]
 pub struct ReleaseNotes {
-    known: Arc<Mutex<HashMap<u64, (u64, [u8; 32])>>>,
+    known: Arc<Mutex<HashMap<u64, ReleaseNote>>>,
 }
 
 impl ReleaseNotes {
@@ -87,15 +91,16 @@ pub(crate) async fn stand_released(raft: &Engine, node_id: u64, term: u64, own_i
 
 /// Watches for a silent leader until the engine stops.
 pub(crate) async fn watch(raft: Engine, config: ElectionConfig) {
-    let mut tick = tokio::time::interval(config.tick);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last_stood = tokio::time::Instant::now();
+    let mut pause = config.lease;
     loop {
-        tick.tick().await;
+        tokio::time::sleep(pause).await;
         let Ok(heard) = raft.with_raft_state(|state| state.vote_last_modified().map(|at| at.elapsed())).await else {
             return;
         };
         let Some(heard) = heard else { continue };
+        // A leader that goes on is heard again before this; one that does not is noticed just when its time is over.
+        pause = config.lease.saturating_sub(heard).max(LOOK_MIN);
         let (state, voter) = {
             let metrics = raft.server_metrics();
             let metrics = metrics.borrow_watched();

@@ -46,6 +46,9 @@ pub enum ProposeError {
 /// Called with a group's outcomes, one for each command.
 pub type Done = Box<dyn FnOnce(Result<Vec<Outcome>, ProposeError>) + Send>;
 
+/// Whom to answer with how many of an entry's outcomes.
+type Answers = Vec<(usize, Done)>;
+
 struct Group {
     commands: Vec<Command>,
     done: Done,
@@ -145,7 +148,7 @@ impl Proposer {
     }
 
     /// The commands of the next entry, and whom to answer with how many of the outcomes.
-    fn gather(&self) -> Option<(Vec<Command>, Vec<(usize, Done)>)> {
+    fn gather(&self) -> Option<(Vec<Command>, Answers)> {
         let mut queue = self.shared.queue.lock().expect("never held across a panic");
         let mut commands = Vec::new();
         let mut groups = Vec::new();
@@ -174,7 +177,7 @@ impl Proposer {
 
 type WriteResult = Result<openraft::raft::ClientWriteResponse<TypeConfig>, ClientWriteError<TypeConfig>>;
 
-fn answer(groups: Vec<(usize, Done)>, result: Option<WriteResult>) {
+fn answer(groups: Answers, result: Option<WriteResult>) {
     match result {
         Some(Ok(response)) => {
             let mut outcomes = response.data.0.into_iter();

@@ -207,10 +207,7 @@ impl Credentials {
 
     /// For a connection to a node known by its host name or address only, which its certificate must name.
     pub fn client_of_host(&self, host: &str) -> ClientTlsConfig {
-        ClientTlsConfig::new()
-            .ca_certificate(self.ca.clone())
-            .identity(self.identity.clone())
-            .domain_name(host)
+        ClientTlsConfig::new().ca_certificate(self.ca.clone()).identity(self.identity.clone()).domain_name(host)
     }
 
     /// For a server that talks to nobody whom the CA does not vouch for.

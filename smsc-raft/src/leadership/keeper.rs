@@ -95,13 +95,14 @@ impl Keeper {
                 self.lease = Some(lease);
             }
             None => {}
-            Some(lease) => {
-                if !lease.extend(deadline) {
-                    self.published.send_replace(None);
-                    // A lease that ran out is over for its whole term: with a quorum back, stand for a new one.
-                    if deadline > now {
-                        self.raft.trigger().elect(true).await.map_err(drop)?;
-                    }
+            Some(lease) if lease.extend(deadline) => {}
+            Some(_) => {
+                self.published.send_replace(None);
+                // A lease that ran out is over for its whole term, and peers may have been told so: with a quorum back,
+                // stand for a new one. The others refuse until they have not heard this leader for a lease; then the
+                // first of them to stand, or this node, is elected.
+                if deadline > now {
+                    self.raft.trigger().elect(false).await.map_err(drop)?;
                 }
             }
         }

@@ -47,6 +47,11 @@ impl Machine {
         (self.next_scheduled_ms != u64::MAX).then_some(self.next_scheduled_ms)
     }
 
+    /// Whether the last purge of final records stopped before it had seen all: another one goes on.
+    pub fn purge_unfinished(&self) -> bool {
+        self.purge_from != 0
+    }
+
     /// A message that waits.
     ///
     /// # Errors

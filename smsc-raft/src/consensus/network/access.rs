@@ -67,7 +67,9 @@ impl Gate {
         })?;
         match (&holder, self.admits) {
             (Holder::Node(_), Admits::Nodes) | (_, Admits::Admins) => Ok(Caller::Certified(holder)),
-            (Holder::Admin(_), Admits::Nodes) => Err(Status::permission_denied(format!("{holder} is no node of the cluster"))),
+            (Holder::Admin(_), Admits::Nodes) => {
+                Err(Status::permission_denied(format!("{holder} is no node of the cluster")))
+            }
         }
     }
 }
