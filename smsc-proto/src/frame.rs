@@ -29,6 +29,18 @@ impl Framer {
         self.command_length_max
     }
 
+    /// Whether [`Framer::next_frame`] has something to say: there is a whole PDU at the front of `buf`, or none can be.
+    #[inline]
+    pub fn has_frame(&self, buf: &[u8]) -> bool {
+        let Some(length) = buf.first_chunk::<4>() else {
+            return false;
+        };
+        let command_length = u32::from_be_bytes(*length);
+        let too_short = (command_length as usize) < Header::LENGTH;
+        let too_long = command_length > self.command_length_max && buf.len() >= Header::LENGTH;
+        too_short || too_long || buf.len() >= command_length as usize
+    }
+
     /// The next whole PDU at the front of `buf`, or `None` if more octets are needed; room for those that are missing
     /// is then reserved. The frame is cut off without a copy.
     ///
@@ -88,6 +100,7 @@ mod tests {
     fn a_length_below_a_header_is_refused_at_once() {
         for command_length in 0..16_u32 {
             let mut buf = BytesMut::from(command_length.to_be_bytes().as_slice());
+            assert!(Framer::default().has_frame(&buf));
             let refused = Framer::default().next_frame(&mut buf);
             assert_eq!(refused, Err(FrameError::TooShort { command_length }));
             assert_eq!(buf.len(), 4);
@@ -102,9 +115,11 @@ mod tests {
             let mut framer = Framer::new(1024);
             for octet in whole.split_to(15) {
                 buf.extend_from_slice(&[octet]);
+                assert!(!framer.has_frame(&buf));
                 assert_eq!(framer.next_frame(&mut buf), Ok(None));
             }
             buf.extend_from_slice(&whole);
+            assert!(framer.has_frame(&buf));
             let capacity = buf.capacity();
             let header = Header {
                 command_length,
@@ -143,9 +158,12 @@ mod tests {
             while !stream.is_empty() {
                 let size = (*sizes.next().expect("a cycle never ends")).min(stream.len());
                 buf.extend_from_slice(&stream.split_to(size));
+                let before = received.len();
+                let has_frame = framer.has_frame(&buf);
                 while let Some(frame) = framer.next_frame(&mut buf).expect("lengths in range") {
                     received.push(crate::pdu::Pdu::decode(frame).expect("whole PDUs"));
                 }
+                prop_assert_eq!(has_frame, received.len() > before);
             }
             prop_assert!(buf.is_empty());
             prop_assert_eq!(received, sent);

@@ -83,8 +83,8 @@ fn each_bad_value_has_its_line() {
         ("\"10.75.0.1:7400\"\n#adv", "\"10.75.0.1:0\"\n#adv", "raft.listen", &["from 1 to 65535"]),
         ("#advertise = \"10.75.0.1:7400\"", "advertise = \"a\"", "raft.advertise", &["\"a\"", "host and a port"]),
         ("#profile = \"lan\"", "profile = \"man\"", "raft.profile", &["\"man\"", "\"lan\", \"wan\""]),
-        ("#heartbeat_ms = 30", "heartbeat_ms = 1", "raft.heartbeat_ms", &["= 1:", "5 to 10000 milliseconds"]),
-        ("#election_max_ms = 150", "election_max_ms = 9999999", "raft.election_max_ms", &["30 to 120000"]),
+        ("#heartbeat_ms = 50", "heartbeat_ms = 1", "raft.heartbeat_ms", &["= 1:", "5 to 10000 milliseconds"]),
+        ("#election_max_ms = 300", "election_max_ms = 9999999", "raft.election_max_ms", &["30 to 120000"]),
         ("bootstrap = true", "bootstrap = \"yes\"", "raft.bootstrap", &["\"yes\"", "true or false"]),
         ("addr = \"10.75.0.2:7400\"", "addr = \"b b:1\"", "raft.members[1].addr", &["\"b b:1\""]),
         ("role = \"witness\" }", "role = \"judge\" }", "raft.members[2].role", &["\"judge\"", "\"witness\""]),
@@ -121,7 +121,7 @@ fn each_bad_value_has_its_line() {
 fn relations_between_good_values() {
     let table: &[(&str, &str, &str, &[&str])] = &[
         (
-            "#heartbeat_ms = 30",
+            "#heartbeat_ms = 50",
             "heartbeat_ms = 90",
             "raft.heartbeat_ms",
             &["90", "less than raft.election_min_ms = 90"],
@@ -161,7 +161,7 @@ fn relations_between_good_values() {
     }
     let wide = DATA.replacen("#profile = \"lan\"", "profile = \"wan\"", 1);
     assert_eq!(parse(&wide).unwrap().raft.lease, Duration::from_millis(1080));
-    let long = wide.replacen("#election_max_ms = 150", "election_max_ms = 3000", 1);
+    let long = wide.replacen("#election_max_ms = 300", "election_max_ms = 3000", 1);
     let found = parse(&long).unwrap_err();
     assert!(found.len() == 1 && found[0].key == "floating_ip.valid_lft_s", "{found:#?}");
 }
@@ -188,7 +188,7 @@ fn plain_text_stays_on_one_machine() {
 fn all_problems_come_at_once_and_no_relation_is_judged_on_a_bad_value() {
     let bad = DATA
         .replacen("node_id = 1 ", "node_id = 900 ", 1)
-        .replacen("#heartbeat_ms = 30", "heartbeat_ms = 0", 1)
+        .replacen("#heartbeat_ms = 50", "heartbeat_ms = 0", 1)
         .replacen("#response_timer_s = 10", "response_timer_s = \"10s\"", 1)
         .replacen("[\"10.75.0.100/32\"]", "[\"10.75.0\"]", 1)
         .replacen("#level = \"info\"", "level = \"loud\"\nlvl = 1", 1);

@@ -151,9 +151,9 @@ impl Session {
         self.receive(now);
     }
 
-    /// Whether there is input that was held back and can be handled now.
+    /// Whether there is input that was held back and can be handled now: the start of a PDU alone cannot.
     pub fn has_input(&self) -> bool {
-        !self.input.is_empty() && self.is_reading() && self.output.len() < OUTPUT_HIGH
+        self.is_reading() && self.output.len() < OUTPUT_HIGH && self.framer.has_frame(&self.input)
     }
 
     /// What is to be written: the owner takes from its front what it has written.

@@ -98,23 +98,31 @@ impl Finals {
     /// Drops what became final before `before_ms`, looking at no more than `blocks` blocks from block `from` on.
     /// Returns the block to go on with, 0 when the end was reached.
     ///
+    /// Blocks of which nothing is left do not count: how long they lie in the base depends on when this node made its
+    /// last checkpoint, and what is dropped must not.
+    ///
     /// # Errors
     /// The base cannot be read.
     pub fn purge(&mut self, base: &dyn Base, from: u64, before_ms: u64, blocks: usize) -> io::Result<u64> {
         let mut next = from;
-        for _ in 0..blocks {
+        let mut looked_at = 0;
+        while looked_at < blocks {
             let Some(block) = self.first_block(base, next)? else {
                 return Ok(0);
             };
+            next = block + 1;
             let records = self.block(base, block)?;
+            if records.is_empty() {
+                continue;
+            }
+            looked_at += 1;
             // Nothing accepted later than this can be old enough: ids follow the order of acceptance.
-            if records.values().all(|record| record.accepted_at_ms >= before_ms) && !records.is_empty() {
+            if records.values().all(|record| record.accepted_at_ms >= before_ms) {
                 return Ok(0);
             }
             for (id, _) in records.iter().filter(|(_, record)| record.final_at_ms < before_ms) {
                 self.active.insert(*id, None);
             }
-            next = block + 1;
         }
         Ok(next)
     }
@@ -183,5 +191,42 @@ fn read_block(base: &dyn Base, block: u64) -> io::Result<FinalBlock> {
         Some(bytes) => Value::decode(bytes)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a block of final records cannot be read")),
         None => Ok(FinalBlock::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::base::MemoryBase;
+    use super::*;
+
+    fn checkpoint(finals: &mut Finals, base: &mut MemoryBase) {
+        let before = base.clone();
+        let frozen = finals.freeze();
+        frozen
+            .for_each(&before, |table, key, value| {
+                base.write(table, key, value);
+                Ok::<_, io::Error>(())
+            })
+            .unwrap();
+        finals.thaw();
+    }
+
+    #[test]
+    fn a_purge_drops_the_same_whatever_is_checkpointed() {
+        let mut nodes = [Finals::default(), Finals::default()];
+        let mut bases = [MemoryBase::default(), MemoryBase::default()];
+        for (finals, base) in nodes.iter_mut().zip(&mut bases) {
+            for id in 0..4 * BLOCK_IDS {
+                finals.insert(FinalRecord { id, final_at_ms: 1, ..Default::default() });
+            }
+            checkpoint(finals, base);
+            assert_eq!(finals.purge(base, 0, 2, 2).unwrap(), 2);
+        }
+        checkpoint(&mut nodes[0], &mut bases[0]);
+        for (finals, base) in nodes.iter_mut().zip(&bases) {
+            assert_eq!(finals.purge(base, 0, 2, 1).unwrap(), 3);
+            let left = finals.newest(base, 4 * BLOCK_IDS, usize::MAX).unwrap();
+            assert_eq!(left.len() as u64, BLOCK_IDS);
+        }
     }
 }

@@ -113,13 +113,18 @@ impl Machine {
         let Some(mut message) = self.messages.get(self.base.as_ref(), &command.id)? else {
             return self.gone(command.id);
         };
+        // Replaced and put off while the attempt was under way: it is in no queue, and keeps its time.
+        let scheduled = self.is_scheduled(&message);
         let changed = Arc::make_mut(&mut message);
         changed.attempts += 1;
         changed.last_attempt_at_ms = command.at_ms;
         changed.last_error = command.error;
-        changed.due_at_ms = command.due_at_ms;
+        if !scheduled {
+            changed.due_at_ms = command.due_at_ms;
+        }
         let key = QueueKey::of(content(&message));
         if !key.is_esme()
+            && !scheduled
             && let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)?
         {
             queue.failures += 1;
@@ -144,7 +149,7 @@ impl Machine {
         }
         let state = command.state();
         if self.is_scheduled(&message) {
-            self.unschedule(message.due_at_ms, message.id)?;
+            self.unschedule(submission.scheduled_at_ms, message.id)?;
             changes.push(Change::Finished { id: message.id, queue: QueueKey::of(submission) });
         } else {
             let queue = self.dequeue(&message, state == MessageState::Delivered)?;
@@ -233,13 +238,16 @@ impl Machine {
         let id = message.id;
         let old = content(&message);
         if self.is_scheduled(&message) {
-            self.unschedule(message.due_at_ms, id)?;
+            self.unschedule(old.scheduled_at_ms, id)?;
         } else {
             self.dequeue(&message, false)?;
         }
         if old.expires_at_ms != submission.expires_at_ms {
             self.expiry.remove(&(old.expires_at_ms, id));
-            self.expiry.put((submission.expires_at_ms, id), ());
+            // 0 never ends; a row of it would be found as ended long ago.
+            if submission.expires_at_ms > 0 {
+                self.expiry.put((submission.expires_at_ms, id), ());
+            }
         }
         let due_at_ms = self.stamp_ms.max(submission.scheduled_at_ms);
         let replaced = Arc::new(Message { due_at_ms, submission: Some(submission), ..(*message).clone() });
@@ -272,11 +280,10 @@ impl Machine {
         Ok(Outcome::Done)
     }
 
-    /// Whether it waits for its scheduled time; those up to the stamp have moved to their queues.
+    /// Whether it waits for its scheduled time; those up to the stamp have moved to their queues. It may have been
+    /// attempted before it was replaced and put off.
     fn is_scheduled(&self, message: &Message) -> bool {
-        message.attempts == 0
-            && content(message).scheduled_at_ms == message.due_at_ms
-            && message.due_at_ms > self.stamp_ms
+        content(message).scheduled_at_ms > self.stamp_ms
     }
 
     fn schedule(&mut self, at_ms: u64, id: u64) {

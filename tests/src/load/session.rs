@@ -115,7 +115,6 @@ pub async fn run(shared: &Shared, index: usize) {
             Err(error) => (End::from(error), false),
         };
         bound_before |= bound;
-        let mut ledger = shared.ledger.borrow_mut();
         let (reason, hopeless) = match end {
             End::Closed => return,
             End::Lost(reason) => (reason, false),
@@ -126,11 +125,10 @@ pub async fn run(shared: &Shared, index: usize) {
             }
         };
         if bound {
-            ledger.disconnects += 1;
+            shared.ledger.borrow_mut().disconnects += 1;
         } else {
-            ledger.connects_failed += 1;
+            shared.ledger.borrow_mut().connects_failed += 1;
         }
-        drop(ledger);
         shared.note(Instant::now(), index, || {
             Event::Connection(if bound { format!("lost: {reason}") } else { format!("not connected: {reason}") })
         });

@@ -291,6 +291,7 @@ impl DeliveryEngine {
             let Some(queue) = self.numbers.queues.get(&key.key) else { return };
             let held_max = self.numbers.held_max(queue, self.index.to_numbers());
             let Some(queue) = self.numbers.queues.get_mut(&key.key) else { return };
+            // In a full window a message in front takes the place of one behind: else the queue is read for ever.
             let admission = queue.backlog.admit(Position::of(&message), held_max);
             if let Some(evicted) = admission.evicted {
                 self.index.remove(evicted.id);

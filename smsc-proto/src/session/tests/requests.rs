@@ -181,6 +181,16 @@ fn a_peer_that_does_not_read_is_not_read_from() {
 }
 
 #[test]
+fn the_start_of_a_pdu_is_no_input_to_handle() {
+    let mut script = Script::bound(BindMode::Transceiver);
+    let request = octets(&Pdu::new(SequenceNumber(3), submit()));
+    for (at_octet, octet) in request.iter().enumerate() {
+        assert!(!script.session.has_input(), "its owner would not wait for the rest after {at_octet} octets");
+        script.session.handle_bytes(at(0), &[*octet]);
+    }
+}
+
+#[test]
 fn a_lost_connection_loses_what_waits() {
     let mut script = Script::bound(BindMode::Receiver);
     for token in [5, 6] {

@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# What the tests need beyond Rust: Debian's packages, and two clients from PyPI and npm. Sourced after cluster.sh and
+# build.sh, whose `say` they use.
+
+# tool:package; a tool may live in /usr/sbin.
+TEST_TOOLS=(
+    cc:gcc
+    ip:iproute2
+    setsid:util-linux
+    awk:mawk
+    shellcheck:shellcheck
+    tshark:tshark
+    bearerbox:kannel
+    python3:python3
+    node:nodejs
+    npm:npm
+)
+
+has_tool() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ]; }
+
+missing_packages() {
+    local entry
+    for entry in "${TEST_TOOLS[@]}"; do
+        has_tool "${entry%%:*}" || echo "${entry#*:}"
+    done
+    has_tool cc && [ -e /usr/include/stdlib.h ] || echo libc6-dev
+    # The interpreter alone makes no virtual environments on Debian.
+    has_tool python3 && python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+}
+
+# Installs what is missing, as root on Debian; otherwise says what it is. What stays missing is skipped by the tests
+# that need it, and each says so.
+install_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages)
+    if [ ${#missing[@]} -eq 0 ]; then return 0; fi
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        say "missing: ${missing[*]}; as root on Debian this script installs them"
+        return 0
+    fi
+    say "installing ${missing[*]}"
+    if ! apt-get update -qq >&2 || ! DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2; then
+        say "some of them could not be installed"
+    fi
+}
+
+# Installs smpplib and smpp into folder $1, where the tests look for them.
+install_clients() {
+    local dir=$1
+    mkdir -p "$dir"
+    if [ ! -e "$dir/venv/installed" ]; then
+        rm -rf -- "$dir/venv"
+        if python3 -m venv "$dir/venv" >&2 && "$dir/venv/bin/pip" install --quiet --disable-pip-version-check smpplib==2.2.4 >&2; then
+            touch "$dir/venv/installed"
+        else
+            rm -rf -- "$dir/venv"
+            say "smpplib could not be installed from PyPI"
+        fi
+    fi
+    if [ ! -d "$dir/node_modules/smpp" ]; then
+        npm install --prefix "$dir" --silent --no-audit --no-fund smpp@0.5.1 >&2 || say "smpp could not be installed from npm"
+    fi
+}

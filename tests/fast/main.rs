@@ -1,0 +1,3 @@
+//! Tests without processes, sockets or real time, on every push.
+
+mod sim;

@@ -1,0 +1,365 @@
+//! A cluster of real processes in network namespaces, made by `scripts/lab`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+use serde::Deserialize;
+
+/// How long the cluster may take to be whole again after a fault is undone.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Labs share the machine's two cores with their load: one at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Numbers networks and names of this process's labs.
+static LABS: AtomicU8 = AtomicU8::new(0);
+
+/// What `scripts/lab fault` can do to a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// kill -9.
+    Kill,
+    /// SIGSTOP.
+    Freeze,
+    /// The cable is pulled.
+    Cut,
+    /// Traffic is lost, the carrier stays.
+    Partition,
+}
+
+impl Fault {
+    fn word(self) -> &'static str {
+        match self {
+            Fault::Kill => "kill",
+            Fault::Freeze => "freeze",
+            Fault::Cut => "cut",
+            Fault::Partition => "partition",
+        }
+    }
+}
+
+/// A lab that runs; `Drop` takes it down, after a panic as well.
+#[derive(Debug)]
+pub struct Lab {
+    name: String,
+    net: String,
+    script: PathBuf,
+    /// Where the nodes keep everything.
+    pub state_dir: PathBuf,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// A host, as `scripts/lab status --json` tells.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Host {
+    /// Its network namespace.
+    pub namespace: String,
+    /// Its own address.
+    pub ip: String,
+    /// running, frozen, dead or none.
+    pub process: String,
+    /// Of its node.
+    pub pid: Option<i32>,
+    /// The admin socket of its node.
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct LabStatus {
+    state_dir: PathBuf,
+    leader: Option<String>,
+    hosts: BTreeMap<String, Host>,
+}
+
+/// What is read of `smscctl status --json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClusterStatus {
+    /// 0 for none.
+    pub leader_id: u64,
+    /// Of the node that answered.
+    pub term: u64,
+    /// A majority answers.
+    pub quorum_healthy: bool,
+    /// 0 for none.
+    pub address_holder: u64,
+    /// Members that do not answer.
+    pub unreachable: Vec<u64>,
+    /// The members.
+    pub members: Vec<Member>,
+}
+
+/// A member, as `smscctl status --json` tells.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Member {
+    /// Unique in the cluster.
+    pub node_id: u64,
+    /// The host's name.
+    pub name: String,
+    /// Why it would not take over now; empty if it would.
+    #[serde(default)]
+    pub not_ready: String,
+    /// data or witness.
+    pub role: String,
+}
+
+/// Says loudly that a test is left out. In CI (`CI=true`) nothing may be: there it fails the test.
+///
+/// # Panics
+/// In CI.
+pub fn skip(reason: &str) {
+    // Not eprintln, which the test runner would hide.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "nothing may be skipped in CI: {reason}");
+}
+
+/// Prints a line past the test runner's capture.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+impl Lab {
+    /// A lab that is ready, or `None` with a loud word if this machine or this run is not meant for one.
+    ///
+    /// # Panics
+    /// If the lab does not come up; its own words say why.
+    pub fn up() -> Option<Lab> {
+        if std::env::var_os("SMSC_CLUSTER_TESTS").is_none() {
+            skip("cluster tests run with SMSC_CLUSTER_TESTS=1 (scripts/test sets it)");
+            return None;
+        }
+        if !Uid::effective().is_root() {
+            skip("cluster tests need root for network namespaces");
+            return None;
+        }
+        // A test that failed has taken its lab down all the same.
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lab");
+        let mut lab = Lab {
+            name: format!("test-{}-{number}", std::process::id()),
+            net: format!("10.76.{number}"),
+            script,
+            state_dir: PathBuf::new(),
+            _turn: turn,
+        };
+        lab.run(&["up"]);
+        lab.state_dir = lab.status().state_dir;
+        Some(lab)
+    }
+
+    /// The floating address and the SMPP port.
+    pub fn target(&self) -> String {
+        format!("{}.100:2775", self.net)
+    }
+
+    /// Does this to a host; `leader` and `standby` are resolved at the call. Returns the host's name.
+    pub fn fault(&self, fault: Fault, host: &str) -> String {
+        self.run(&["fault", fault.word(), host]).trim().to_owned()
+    }
+
+    /// Undoes all faults of a host; starts its node if it is dead.
+    pub fn heal(&self, host: &str) {
+        self.run(&["heal", host]);
+    }
+
+    /// A host of this lab.
+    ///
+    /// # Panics
+    /// If there is none of this name.
+    pub fn host(&self, name: &str) -> Host {
+        self.status().hosts.remove(name).unwrap_or_else(|| panic!("there is no host {name}"))
+    }
+
+    /// The host that leads.
+    ///
+    /// # Panics
+    /// If none does.
+    pub fn leader(&self) -> String {
+        self.status().leader.expect("a node leads")
+    }
+
+    /// A program on a host. Ended with the test, should it still run then.
+    pub fn command(&self, host: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace(host)]).arg(program);
+        command
+    }
+
+    /// Runs `smscctl` against the node on `host`.
+    pub fn ctl(&self, host: &str, arguments: &[&str]) -> Output {
+        let socket = self.state_dir.join(format!("{host}.sock"));
+        let smscctl = program("smscctl");
+        Command::new(&smscctl)
+            .arg("--socket")
+            .arg(socket)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{}: {error}", smscctl.display()))
+    }
+
+    /// What the node on `host` tells of the cluster, if it answers.
+    pub fn cluster_status(&self, host: &str) -> Option<ClusterStatus> {
+        let output = self.ctl(host, &["status", "--json"]);
+        serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success())
+    }
+
+    /// Waits until a node other than `than` leads and holds the address. Returns its name.
+    ///
+    /// # Panics
+    /// After ten seconds.
+    pub fn await_other_leader(&self, than: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let others: Vec<&str> = ["a", "b", "w"].into_iter().filter(|host| *host != than).collect();
+        loop {
+            for host in &others {
+                let Some(status) = self.cluster_status(host) else { continue };
+                let leader = status.members.iter().find(|member| member.node_id == status.leader_id);
+                if let Some(leader) =
+                    leader.filter(|leader| leader.name != than && status.address_holder == leader.node_id)
+                {
+                    return leader.name.clone();
+                }
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no node but {than} leads after ten seconds: {:?}",
+                self.cluster_status("w")
+            );
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Waits until all members answer, one leads and holds the address, and the other data node would take over.
+    ///
+    /// # Panics
+    /// After a minute.
+    pub fn await_whole(&self) {
+        let deadline = Instant::now() + WHOLE_TIMEOUT;
+        loop {
+            let status = self.cluster_status("w");
+            let whole = status.as_ref().is_some_and(|status| {
+                let leader = status.members.iter().find(|member| member.node_id == status.leader_id);
+                let ready = |member: &Member| {
+                    member.role != "data" || member.node_id == status.leader_id || member.not_ready.is_empty()
+                };
+                status.quorum_healthy
+                    && status.unreachable.is_empty()
+                    && leader.is_some_and(|leader| leader.role == "data" && leader.node_id == status.address_holder)
+                    && status.members.iter().all(ready)
+            });
+            if whole {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the cluster is not whole again after a minute: {status:?}");
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Asks the node on `host` to stop in an orderly way and waits until it has.
+    ///
+    /// # Panics
+    /// If no node runs there, or it does not stop within 30 seconds.
+    pub fn stop(&self, host: &str) {
+        let pid = self.host(host).pid.unwrap_or_else(|| panic!("no node runs on {host}"));
+        kill(Pid::from_raw(pid), Signal::SIGTERM)
+            .unwrap_or_else(|error| panic!("cannot stop the node on {host}: {error}"));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.host(host).process != "dead" {
+            assert!(Instant::now() < deadline, "the node on {host} does not stop");
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Runs `work` on a thread whose network is that of `host`; sockets it makes stay in that network.
+    ///
+    /// # Panics
+    /// If the thread cannot enter the namespace, or `work` panics.
+    pub fn inside<T: Send + 'static>(
+        &self,
+        host: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
+        let path = Path::new("/run/netns").join(self.namespace(host));
+        thread::spawn(move || {
+            let namespace = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            setns(namespace, CloneFlags::CLONE_NEWNET).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            work()
+        })
+    }
+
+    /// The ends of the nodes' logs, to be printed when something went wrong.
+    pub fn log_ends(&self) -> String {
+        ["a", "b", "w"]
+            .map(|host| {
+                let log = std::fs::read_to_string(self.state_dir.join(format!("{host}.log"))).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                let end = lines[lines.len().saturating_sub(20)..].join("\n");
+                format!("--- {host}\n{end}\n")
+            })
+            .concat()
+    }
+
+    fn namespace(&self, host: &str) -> String {
+        format!("smsc-{}-{host}", self.name)
+    }
+
+    fn status(&self) -> LabStatus {
+        let text = self.run(&["status", "--json"]);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("scripts/lab status --json: {error}: {text}"))
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = self.script(arguments).output().unwrap_or_else(|error| panic!("scripts/lab: {error}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "scripts/lab {arguments:?}: {}\n{said}", output.status);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn script(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.script);
+        command.args(["--name", &self.name, "--net", &self.net]).args(arguments).stdin(Stdio::null());
+        command.env("SMSC_BIN_DIR", bin_dir());
+        command
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tell(&self.log_ends());
+        }
+        // Not up, or half up: `up` has cleaned up by itself.
+        let _ = self.script(&["down"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+/// Where the programs are: `SMSC_BIN_DIR`, or beside the test that runs.
+pub fn bin_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("SMSC_BIN_DIR") {
+        return dir.into();
+    }
+    let test = std::env::current_exe().expect("a test knows its own file");
+    // target/PROFILE/deps/cluster-HASH
+    test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps").to_owned()
+}
+
+/// The file of one of our programs.
+///
+/// # Panics
+/// If it was not built.
+pub fn program(name: &str) -> PathBuf {
+    let file = bin_dir().join(name);
+    assert!(file.exists(), "{} is missing; build it with: cargo build --workspace", file.display());
+    file
+}
