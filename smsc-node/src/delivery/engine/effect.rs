@@ -133,7 +133,10 @@ pub enum Loaded {
 
 /// What the engine wants done.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "every message is proposed once: the large one is as common as the small")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "every message is proposed once: the large one is as common as the small"
+)]
 pub enum Effect {
     /// Send to a receiver; its answer comes back by `DeliveryEngine::session_outcome`.
     SendToSession {
