@@ -60,6 +60,9 @@ impl DeliveryEngine {
             }
             let (id, ended) = (message.id, Ended::expired(&message));
             let queue = QueueKey::of(content(&message));
+            if !queue.is_esme() {
+                self.numbers.ending(&queue.key);
+            }
             self.index.insert(message, queue, State::Waiting);
             self.record(now_ms, id, ended);
         }

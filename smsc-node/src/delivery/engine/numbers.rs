@@ -29,6 +29,8 @@ struct NumberQueue {
     parked: bool,
     /// The number became reachable while an attempt was under way.
     wake: bool,
+    /// Messages that expired are being recorded beside: the store has the queue until they are.
+    ending: bool,
 }
 
 /// All queues towards numbers that the engine holds.
@@ -63,6 +65,13 @@ impl Numbers {
 
     pub fn next_deadline_ms(&self) -> Option<u64> {
         self.parked.first().map(|(due_at_ms, _)| *due_at_ms)
+    }
+
+    /// A message that waited in the queue is at its end and being recorded.
+    pub fn ending(&mut self, number: &str) {
+        if let Some(queue) = self.queues.get_mut(number) {
+            queue.ending = true;
+        }
     }
 
     pub fn remove_held(&mut self, number: &str, place: Position) {
@@ -162,8 +171,12 @@ impl DeliveryEngine {
             }
             let head = queue.backlog.head();
             if head == Head::Empty {
-                self.numbers.remove(number);
-                return self.scan_numbers_when_few();
+                // A queue that the store still has, with its due time, is not to be taken for a new one.
+                if !queue.ending {
+                    self.numbers.remove(number);
+                    self.scan_numbers_when_few();
+                }
+                return;
             }
             if queue.due_at_ms > now_ms {
                 return self.park_number(number);
@@ -176,6 +189,7 @@ impl DeliveryEngine {
                     let Some(entry) = self.index.get_mut(place.id) else { continue };
                     if is_expired(&entry.message, now_ms) {
                         let ended = Ended::expired(&entry.message);
+                        queue.ending = true;
                         self.record(now_ms, place.id, ended);
                         continue;
                     }
@@ -223,13 +237,13 @@ impl DeliveryEngine {
         self.effects.push_back(Effect::Load(Load::Queue { key, from, limit }));
     }
 
-    /// Asks for the record of a queue that is held without all of its messages, because the store changed it in a way
-    /// that only its record tells.
+    /// Asks for the record of a queue whose state in the store only its record tells: it is held without all of its
+    /// messages, or some of them are at their end.
     pub(super) fn refresh_number(&mut self, key: &QueueKey) {
         if key.is_esme() {
             return;
         }
-        let stale = |queue: &NumberQueue| queue.busy.is_none() && !queue.backlog.all_read();
+        let stale = |queue: &NumberQueue| queue.busy.is_none() && (queue.ending || !queue.backlog.all_read());
         if self.numbers.queues.get(&key.key).is_some_and(stale) {
             let load = Load::Queue { key: key.clone(), from: Position::FIRST, limit: 0 };
             self.effects.push_back(Effect::Load(load));
@@ -345,16 +359,17 @@ impl DeliveryEngine {
     /// A final state is recorded; a delivery lets the rest of the queue go at once.
     pub(super) fn number_recorded(&mut self, now_ms: u64, key: &QueueKey, id: u64, delivered: bool) {
         let Some(queue) = self.numbers.queues.get_mut(&key.key) else { return };
-        if queue.busy != Some(id) {
-            // It expired while it waited, perhaps as the last one.
-            self.refresh_number(key);
-        } else {
+        let beside = queue.busy != Some(id);
+        if !beside {
             queue.busy = None;
             if delivered {
                 queue.failures = 0;
                 queue.failing_since_ms = 0;
                 queue.due_at_ms = queue.due_at_ms.min(now_ms);
             }
+        }
+        if beside || queue.ending {
+            self.refresh_number(key);
         }
         self.pump_number(now_ms, &key.key);
     }
