@@ -43,7 +43,7 @@ fn a_good_file_is_checked_and_nothing_is_started() {
 #[test]
 fn a_bad_file_ends_with_64_and_all_its_problems() {
     let temp = tempfile::tempdir().unwrap();
-    let change = ("#heartbeat_ms = 30", "heartbeat_ms = 0\nlease = 3");
+    let change = ("#heartbeat_ms = 50", "heartbeat_ms = 0\nlease = 3");
     let file = written(temp.path(), change);
     for args in [["check-config", &file], ["--config", &file]] {
         let output = smsc_node(&args);

@@ -59,7 +59,7 @@ fn the_least_a_data_node_needs() {
     .unwrap();
     assert_eq!(config.data_dir, Path::new("/etc/smsc/data"));
     assert_eq!(config.admin_socket, Path::new("/etc/smsc/data/admin.sock"));
-    assert_eq!(config.raft.lease, Duration::from_millis(135));
+    assert_eq!(config.raft.lease, Duration::from_millis(270));
     assert!(config.raft.members.is_empty() && config.tls.is_none() && config.http_listen.is_none());
     let floating_ip = config.floating_ip.unwrap();
     assert_eq!(floating_ip.addresses[0].to_string(), "127.0.0.100/32");
@@ -122,13 +122,13 @@ fn relations_between_good_values() {
     let table: &[(&str, &str, &str, &[&str])] = &[
         (
             "#heartbeat_ms = 50",
-            "heartbeat_ms = 90",
+            "heartbeat_ms = 200",
             "raft.heartbeat_ms",
-            &["90", "less than raft.election_min_ms = 90"],
+            &["200", "less than raft.election_min_ms = 200"],
         ),
-        ("#election_min_ms = 90", "election_min_ms = 150", "raft.election_min_ms", &["raft.election_max_ms = 150"]),
-        ("#lease_ms = 135", "lease_ms = 150", "raft.lease_ms", &["150", "raft.election_max_ms = 150"]),
-        ("#lease_ms = 135", "lease_ms = 30", "raft.lease_ms", &["more than raft.heartbeat_ms = 30"]),
+        ("#election_min_ms = 200", "election_min_ms = 300", "raft.election_min_ms", &["raft.election_max_ms = 300"]),
+        ("#lease_ms = 270", "lease_ms = 300", "raft.lease_ms", &["300", "raft.election_max_ms = 300"]),
+        ("#lease_ms = 270", "lease_ms = 50", "raft.lease_ms", &["more than raft.heartbeat_ms = 50"]),
         (
             "#response_timer_s = 10",
             "response_timer_s = 300",

@@ -7,7 +7,7 @@ use crate::listen::ListenError;
 use smsc_raft::consensus::tls::TlsError;
 use smsc_raft::store::StoreError;
 
-/// See the [module](self). Each says what to do.
+/// What kept a node from starting, or ended it. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The data directory cannot be used.

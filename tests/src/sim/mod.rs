@@ -1,9 +1,9 @@
 //! A seeded world in which the three pure machines run together: sessions, the replicated machine and the delivery
 //! engine, over a clock, logs and a network of our own.
 //!
-//! One seed picks everything that happens. For a while things go wrong ([`faults`]), then they do no more and
+//! One seed picks everything that happens. For a while things go wrong (`faults`), then they do no more and
 //! everything must settle; [`crate::invariant`] says what must hold all along and at the end. Only what the product's
-//! tasks do between the machines is written anew here, in the same way: [`serving`] and [`server`].
+//! tasks do between the machines is written anew here, in the same way: [`serving`] and `server`.
 
 pub mod chance;
 pub mod clock;

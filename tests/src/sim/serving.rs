@@ -240,10 +240,7 @@ impl Engaged {
                     self.engine.unbound(self.now_ms, session_id);
                 }
                 Report::Delivered { session_id, id, result } => {
-                    // What a session still answers while it unbinds comes too late: others were given its messages.
-                    if self.sessions.contains_key(&session_id) {
-                        self.ended(world, id, result);
-                    }
+                    self.ended(world, id, result);
                     self.engine.session_outcome(self.now_ms, session_id, id, result);
                 }
                 Report::Accepted { id, tag } => world.see(&Seen::Accepted { id, tag }),
@@ -300,8 +297,11 @@ impl Engaged {
                 self.handsets.deliver(self.now_ms, message.id, &number, range.as_deref(), failing_since_ms);
             }
             Effect::SendToSession { session_id, message } => {
-                // One that is gone meanwhile has given its messages back.
-                let Some(id) = self.sessions.get(&session_id).copied() else { return Ok(()) };
+                // One that is gone meanwhile will report nothing.
+                let Some(id) = self.sessions.get(&session_id).copied() else {
+                    self.engine.session_outcome(self.now_ms, session_id, message.id, LinkResult::Lost);
+                    return Ok(());
+                };
                 let mut reports = Vec::new();
                 if let Some(server) = self.connections.get_mut(&id) {
                     server.deliver(world.clock.mono(), &message, &mut reports);

@@ -340,13 +340,18 @@ impl Driver {
     }
 
     fn send(&mut self, session_id: u64, message: Arc<smsc_raft::model::Message>) {
-        let Some(session) = self.sessions.get(&session_id) else { return };
+        let id = message.id;
+        let Some(session) = self.sessions.get(&session_id) else {
+            return self.engine.session_outcome(self.now_ms, session_id, id, LinkResult::Lost);
+        };
         if let Err(error) = session.try_send(ToSession::Deliver(message)) {
             if matches!(error, mpsc::error::TrySendError::Full(_)) {
                 tracing::error!(session_id, "a session takes fewer messages than its window: it gets no more");
             }
             self.sessions.remove(&session_id);
             self.engine.unbound(self.now_ms, session_id);
+            // The session never had it and will not report it.
+            self.engine.session_outcome(self.now_ms, session_id, id, LinkResult::Lost);
         }
     }
 

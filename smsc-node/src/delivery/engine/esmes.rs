@@ -25,6 +25,8 @@ struct Session {
     account: Arc<str>,
     window: usize,
     unanswered: HashSet<u64>,
+    /// Takes nothing more, but what it has may still be answered.
+    retired: bool,
 }
 
 #[derive(Debug)]
@@ -134,9 +136,14 @@ impl Esmes {
     /// An answer to a message frees its place in the window.
     fn answered(&mut self, session_id: u64, id: u64) {
         let Some(session) = self.sessions.get_mut(&session_id) else { return };
-        if session.unanswered.remove(&id)
-            && let Some(queue) = self.queues.get_mut(&session.account)
-        {
+        if !session.unanswered.remove(&id) {
+            return;
+        }
+        if session.retired {
+            if session.unanswered.is_empty() {
+                self.sessions.remove(&session_id);
+            }
+        } else if let Some(queue) = self.queues.get_mut(&session.account) {
             queue.unanswered -= 1;
         }
     }
@@ -151,7 +158,7 @@ impl DeliveryEngine {
         }
         let account: Arc<str> = Arc::from(system_id);
         let window = window.max(1);
-        let session = Session { account: account.clone(), window, unanswered: HashSet::new() };
+        let session = Session { account: account.clone(), window, unanswered: HashSet::new(), retired: false };
         esmes.sessions.insert(session_id, session);
         let queue = esmes.queues.entry(account.clone()).or_insert_with(|| EsmeQueue {
             sessions: Vec::new(),
@@ -171,32 +178,22 @@ impl DeliveryEngine {
         self.pump_esme(now_ms, &account);
     }
 
-    /// A receiver is gone: what it had not answered goes out again at once to another one of its account, or waits.
+    /// A receiver takes nothing more. What it has not answered stays with it until its owner has reported each: an ESME
+    /// that unbinds may still answer, and must not be sent the same by way of another of its sessions.
     pub fn unbound(&mut self, now_ms: u64, session_id: u64) {
-        let Some(session) = self.esmes.sessions.remove(&session_id) else { return };
-        let account = session.account;
-        let mut again = Vec::new();
+        let Some(session) = self.esmes.sessions.get_mut(&session_id).filter(|session| !session.retired) else { return };
+        session.retired = true;
+        let (account, window, unanswered) = (session.account.clone(), session.window, session.unanswered.len());
+        if unanswered == 0 {
+            self.esmes.sessions.remove(&session_id);
+        }
         if let Some(queue) = self.esmes.queues.get_mut(&account) {
             queue.sessions.retain(|id| *id != session_id);
-            queue.window -= session.window;
-            queue.unanswered -= session.unanswered.len();
-            for id in session.unanswered {
-                let Some(entry) = self.index.get_mut(id) else { continue };
-                if entry.state == State::OnSession(session_id) {
-                    entry.state = State::Waiting;
-                    queue.ready.put_back(entry.place());
-                } else if let Some(entry) = self.index.remove(id)
-                    && let State::Orphan { again: Some(message), .. } = entry.state
-                {
-                    again.push((entry.queue, message));
-                }
-            }
+            queue.window -= window;
+            queue.unanswered -= unanswered;
             if queue.sessions.is_empty() {
                 self.drop_esme(&account);
             }
-        }
-        for (queue, message) in again {
-            self.esme_queued(now_ms, &queue, message);
         }
         self.pump_esme(now_ms, &account);
         self.feed_esmes(now_ms);
@@ -380,13 +377,14 @@ impl DeliveryEngine {
                 let failures = entry.message.attempts;
                 match Ended::of(result, &self.retry, now_ms, failures, id) {
                     Some(ended) => self.record(now_ms, id, ended),
-                    None => {
-                        entry.state = State::Waiting;
-                        let place = entry.place();
-                        if let Some(queue) = self.esmes.queues.get_mut(&key.key) {
-                            queue.ready.put_back(place);
+                    None => match self.esmes.queues.get_mut(&key.key) {
+                        Some(queue) => {
+                            entry.state = State::Waiting;
+                            queue.ready.put_back(entry.place());
                         }
-                    }
+                        // Nobody is bound any more: it waits in the store.
+                        None => drop(self.index.remove(id)),
+                    },
                 }
                 self.esmes.answered(session_id, id);
             }

@@ -8,8 +8,8 @@
 //! fails, leadership is gone and the engine is dropped.
 //!
 //! Towards a number one message is under way at a time, in order, and a failure makes the whole queue wait
-//! ([`numbers`]). Towards an account messages go to whichever receiver has room in its window, and a failure puts off
-//! that message alone ([`esmes`]).
+//! (`numbers`). Towards an account messages go to whichever receiver has room in its window, and a failure puts off
+//! that message alone (`esmes`).
 
 mod backlog;
 mod effect;

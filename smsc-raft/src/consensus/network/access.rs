@@ -105,8 +105,8 @@ mod tests {
         let (nodes, admins) = (Gate { admits: Admits::Nodes, tls: true }, Gate { admits: Admits::Admins, tls: true });
         let kim = || Holder::Admin("kim".to_owned());
         for (names, to_nodes, to_admins) in [
-            (vec!["node-7"], certified(Holder::Node(7)), Err(Code::PermissionDenied)),
-            (vec!["node-7", "host.example"], certified(Holder::Node(7)), Err(Code::PermissionDenied)),
+            (vec!["node-7"], certified(Holder::Node(7)), certified(Holder::Node(7))),
+            (vec!["node-7", "host.example"], certified(Holder::Node(7)), certified(Holder::Node(7))),
             (vec!["admin-kim"], Err(Code::PermissionDenied), certified(kim())),
             (vec!["host.example"], Err(Code::Unauthenticated), Err(Code::Unauthenticated)),
             (vec!["node-7", "admin-kim"], Err(Code::Unauthenticated), Err(Code::Unauthenticated)),

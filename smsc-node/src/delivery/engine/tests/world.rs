@@ -181,8 +181,11 @@ impl World {
 
     pub fn unbind(&mut self, session_id: u64) {
         self.windows.remove(&session_id);
-        self.unanswered.remove(&session_id);
+        let lost = self.unanswered.remove(&session_id).unwrap_or_default();
         self.engine.unbound(self.now_ms, session_id);
+        for message in lost {
+            self.engine.session_outcome(self.now_ms, session_id, message.id, LinkResult::Lost);
+        }
         self.settle();
     }
 
