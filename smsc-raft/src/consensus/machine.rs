@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -45,7 +45,6 @@ struct Shared {
     frozen_bytes: AtomicUsize,
     checkpoint_index: AtomicU64,
     checkpoint_took_us: AtomicU64,
-    installing: AtomicBool,
     config_version: AtomicU64,
 }
 
@@ -69,7 +68,6 @@ impl StateMachine {
             overlay_bytes: AtomicUsize::new(0),
             frozen_bytes: AtomicUsize::new(0),
             checkpoint_took_us: AtomicU64::new(0),
-            installing: AtomicBool::new(false),
             config_version: AtomicU64::new(1),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -98,11 +96,6 @@ impl StateMachine {
     /// How long the last checkpoint took to write, microseconds.
     pub fn checkpoint_took_us(&self) -> u64 {
         self.shared.checkpoint_took_us.load(Ordering::Relaxed)
-    }
-
-    /// Whether a snapshot from the leader is being installed.
-    pub fn installing(&self) -> bool {
-        self.shared.installing.load(Ordering::Relaxed)
     }
 
     /// Grows whenever accounts, routes, handsets or settings change.
@@ -291,10 +284,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             return Ok(());
         };
         let this = self.clone();
-        self.shared.installing.store(true, Ordering::Relaxed);
-        let installed = tokio::task::spawn_blocking(move || this.install(&path)).await.map_err(io::Error::other)?;
-        self.shared.installing.store(false, Ordering::Relaxed);
-        installed
+        tokio::task::spawn_blocking(move || this.install(&path)).await.map_err(io::Error::other)?
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
