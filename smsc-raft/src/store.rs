@@ -14,9 +14,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tonic::service::Routes;
 use tonic::transport::Channel;
 
-use crate::consensus::election::{self, ElectionConfig, ReleaseNotes};
+use crate::consensus::election::{self, ElectionConfig, LogRefusals, ReleaseNotes};
 use crate::consensus::machine::StateMachine;
-use crate::consensus::network::{self, PeerHandler, PeerState, PeerWatch, RaftService, Transport, TransportConfig};
+use crate::consensus::network::{
+    self, Elections, PeerHandler, PeerState, PeerWatch, RaftService, Transport, TransportConfig,
+};
+use crate::consensus::predecessor::Predecessors;
 use crate::consensus::proposer::{Done, Proposer};
 use crate::consensus::tls::Security;
 use crate::consensus::types::{Member, TypeConfig};
@@ -132,6 +135,8 @@ struct Inner {
     transport: Transport,
     peers: PeerWatch,
     notes: ReleaseNotes,
+    refusals: LogRefusals,
+    predecessors: Predecessors,
     log: LogMonitor,
     security: Security,
     transport_config: TransportConfig,
@@ -179,6 +184,8 @@ impl Store {
             peers: PeerWatch::new(transport.clone()),
             transport,
             notes: ReleaseNotes::default(),
+            refusals: LogRefusals::default(),
+            predecessors: Predecessors::default(),
             log: monitor,
             security: config.security.clone(),
             transport_config,
@@ -194,10 +201,12 @@ impl Store {
         tokio::spawn(election::watch(
             raft,
             ElectionConfig {
+                node_id: config.node_id,
                 lease: config.election.1,
                 witness: config.witness,
                 witness_patience: config.election.1 * 8,
             },
+            store.inner.refusals.clone(),
         ));
         tokio::spawn(store.clone().follow_membership());
         tokio::spawn(store.clone().follow_failures());
@@ -220,6 +229,11 @@ impl Store {
             inner.raft.clone(),
             Inbox(inner.machine.dir().clone()),
             handler,
+            Elections {
+                refusals: inner.refusals.clone(),
+                predecessors: inner.predecessors.clone(),
+                lease: inner.election_max,
+            },
             inner.shutdown.subscribe(),
         );
         let routes = extra(network::routes(service, &inner.security));
@@ -389,7 +403,8 @@ impl Store {
         }
     }
 
-    /// A leader has proven that its address is released: a data node stands for election at once.
+    /// A leader has proven that its address is released: a data node stands for election at once, unless it is that
+    /// leader's successor already and claims the address now.
     pub async fn leader_released(&self, node_id: u64, term: u64, token: &[u8; 32]) {
         if self.inner.witness {
             return;
@@ -398,11 +413,18 @@ impl Store {
             tracing::warn!(node_id, term, "ignored a release certificate that proves nothing");
             return;
         }
+        self.inner.predecessors.released(node_id, term);
         match election::stand_released(&self.inner.raft, node_id, term, self.inner.node_id).await {
             Ok(true) => tracing::info!(node_id, term, "the leader released its address: standing for election"),
             Ok(false) => {}
             Err(error) => self.fail(error),
         }
+    }
+
+    /// Waits until no leader that transferred its leadership can hold the address any more: it has proven so, or its
+    /// lease is over. To be awaited before the address is claimed.
+    pub async fn predecessors_released(&self) {
+        self.inner.predecessors.all_released().await;
     }
 
     /// Forms a cluster of these members. Once in a cluster's life, on one node.
@@ -438,15 +460,17 @@ impl Store {
         Ok(())
     }
 
-    /// Gives leadership to another member that has the whole log. The caller has released the address before: the
-    /// lease is ended here at the latest. Waits until the target leads.
+    /// Gives leadership to another member that has the whole log. The caller neither answers nor delivers any more. It
+    /// keeps the address until this returns and releases it then; its lease is extended no further from here on, and the
+    /// target claims the address once it is shown the release certificate or that lease is over. Waits until the target
+    /// leads.
     ///
     /// # Errors
     /// The target did not take over in time. A transfer that hangs would leave the cluster without writes, so the
     /// caller must then restart this node.
     pub async fn transfer(&self, to: u64, within: Duration) -> Result<(), StoreError> {
         if let Some(leadership) = self.inner.leadership.borrow().as_ref() {
-            leadership.lease().end();
+            leadership.lease().leave_to_successor();
         }
         let deadline = tokio::time::Instant::now() + within;
         // The engine refuses a target whose log is not whole, and what is under way may still be settling.

@@ -162,6 +162,12 @@ impl FloatingIp {
         }
     }
 
+    /// Where the peers listen for release certificates.
+    #[must_use]
+    pub fn peers(&self) -> Vec<SocketAddr> {
+        self.inner.peers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The term that holds the addresses on this node at this moment.
     #[must_use]
     pub fn held_by_term(&self) -> Option<u64> {

@@ -7,25 +7,24 @@ use smsc_raft::consensus::types::Member;
 use smsc_raft::leadership::Leadership;
 use tokio::sync::{mpsc, watch};
 
+use super::NodeError;
 use super::peer::{HandoverReport, HandoverWish, LAG_MAX_ENTRIES, NodeState};
 use super::serving::Serving;
-use super::{NodeError, release_addresses};
-use crate::ha::Phase;
 use crate::ha::hold::{HoldState, IpHold};
+use crate::ha::{HaError, Phase};
 use crate::metrics::TakeoverKind;
 use crate::shutdown::NodePhase;
 
-/// How long peers are waited for to hear the hash of the release token before the addresses are claimed. One that has
-/// not heard waits out the lease should this node die; a dead peer must not hold up the takeover.
-const NOTE_WAIT: Duration = Duration::from_millis(25);
-/// The note goes on to be told for this long beside.
-const NOTE_RETRY: Duration = Duration::from_secs(2);
+/// How long a peer may take to hear the hash of the release token before it is told again.
+const NOTE_WAIT: Duration = Duration::from_secs(2);
 /// How long a target may take to take over.
 const TRANSFER_WAIT: Duration = Duration::from_secs(3);
 /// How long a standby may take to answer before a handover.
 const CHECK_WAIT: Duration = Duration::from_millis(500);
 /// How long in-flight work may hold up a planned handover.
-const SETTLE_WAIT: Duration = Duration::from_millis(500);
+const SETTLE_WAIT: Duration = Duration::from_millis(250);
+/// How long ESMEs may take to answer an unbind once the successor stands ready: nobody serves them meanwhile.
+const UNBIND_WAIT: Duration = Duration::from_millis(20);
 
 /// Why serving ended.
 enum Ended {
@@ -133,12 +132,8 @@ impl Leader {
     async fn claim(&self, leadership: &Leadership) -> Result<(IpHold, Serving), String> {
         let state = &self.state;
         let floating = state.floating.clone().ok_or("a witness holds no address")?;
-        let view = state.store.view();
-        floating.set_peers(release_addresses(&state.config.raft, state.config.node_id, &view.members).await);
-        let (store, told) = (state.store.clone(), leadership.clone());
-        let telling = tokio::spawn(async move { store.announce_release_hash(&told, NOTE_RETRY).await });
-        // Not hearing in time costs the peer a wait, not safety.
-        let _ = tokio::time::timeout(NOTE_WAIT, telling).await;
+        tokio::spawn(tell_peers(state.clone(), leadership.clone()));
+        state.store.predecessors_released().await;
         let claiming = leadership.clone();
         let hold = tokio::task::spawn_blocking(move || floating.claim(&claiming))
             .await
@@ -210,7 +205,9 @@ impl Leader {
         best.map(|(_, id, member)| (id, member)).ok_or(refused)
     }
 
-    /// Settles, releases, and moves leadership. The addresses are released whatever comes of the transfer.
+    /// Settles, moves leadership, then ends the sessions and releases the addresses, for which the successor waits: so
+    /// ESMEs are without an owner for milliseconds. The addresses are released whatever comes of the transfer, and at the
+    /// end of the lease at the latest.
     async fn hand_over(
         &self,
         wished: Option<u64>,
@@ -224,11 +221,25 @@ impl Leader {
         if let Err(text) = &target {
             tracing::warn!("no standby takes over: {text}");
         }
-        serving.stop(settle).await;
-        release(hold).await;
+        let (to, member) = match target {
+            Ok(target) => target,
+            Err(text) => {
+                serving.quiesce(settle).await;
+                serving.stop(settle).await;
+                release(hold).await;
+                leadership.lease().end();
+                return Err(text);
+            }
+        };
+        serving.quiesce(settle).await;
+        let quiesced = started.elapsed();
+        let transferred = self.state.store.transfer(to, TRANSFER_WAIT).await;
+        let moved = started.elapsed();
+        serving.stop(UNBIND_WAIT).await;
+        let unbound = started.elapsed();
+        self.release_to_successor(hold).await;
         leadership.lease().end();
-        let (to, member) = target?;
-        if let Err(error) = self.state.store.transfer(to, TRANSFER_WAIT).await {
+        if let Err(error) = transferred {
             // A transfer that hangs leaves the cluster without writes until this node's engine starts anew.
             self.state.lifecycle.advance(NodePhase::Draining);
             return Err(format!("{} did not take over ({error}); this node restarts", member.name));
@@ -239,8 +250,20 @@ impl Leader {
             term: self.state.store.view().term,
             took_ms: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX),
         };
-        tracing::info!(to, term = report.term, took_ms = report.took_ms, "handed over");
+        tracing::info!(to, term = report.term, took_ms = report.took_ms, ?quiesced, ?moved, ?unbound, "handed over");
         Ok(report)
+    }
+
+    /// Gives the addresses back and shows the peers that it is so.
+    async fn release_to_successor(&self, hold: IpHold) {
+        let Some(floating) = self.state.floating.clone() else { return };
+        let released = tokio::task::spawn_blocking(move || {
+            let released = hold.release()?;
+            // A peer that does not hear of it waits out the lease.
+            let _ = released.certificate().send_to(&floating.peers());
+            Ok::<_, HaError>(())
+        });
+        report_release(released.await);
     }
 
     /// Leads but cannot serve: lets another node try.
@@ -280,9 +303,27 @@ async fn failed(failure: &mut watch::Receiver<Option<String>>) -> String {
     }
 }
 
+/// Lets the peers know how this term's release certificate can be checked. Beside the claim: a peer that does not hear
+/// in time waits out the lease should this node die, which costs time and not safety.
+async fn tell_peers(state: Arc<NodeState>, leadership: Leadership) {
+    let mut links = state.store.peers();
+    loop {
+        links.borrow_and_update();
+        state.store.announce_release_hash(&leadership, NOTE_WAIT).await;
+        // A peer that comes back, perhaps as a new process, has to hear it again.
+        if links.changed().await.is_err() || !leadership.valid_now() {
+            return;
+        }
+    }
+}
+
 async fn release(hold: IpHold) {
-    match tokio::task::spawn_blocking(move || hold.release()).await {
-        Ok(Ok(_)) => {}
+    report_release(tokio::task::spawn_blocking(move || hold.release().map(drop)).await);
+}
+
+fn report_release(released: Result<Result<(), HaError>, tokio::task::JoinError>) {
+    match released {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "the floating address was not released; the guard goes on trying"),
         Err(error) => tracing::error!(%error, "releasing the floating address ended badly"),
     }

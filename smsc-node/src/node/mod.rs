@@ -35,6 +35,8 @@ use peer::{NodeState, Peer};
 
 /// How often the daemon renews the kernel's lifetime of a held address.
 const RENEW_INTERVAL: Duration = Duration::from_millis(300);
+/// How often the names of members are resolved.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Threads that carry consensus; nothing else runs on them.
 const CONSENSUS_THREADS: usize = 2;
 /// Their nice value, where the process may set one.
@@ -113,6 +115,7 @@ async fn operate(
         tokio::spawn(bootstrap(store.clone(), config.clone()));
     }
     tokio::spawn(housekeeping::observe(state.clone()));
+    tokio::spawn(follow_release_addresses(state.clone()));
     lifecycle.advance(NodePhase::Running);
     tracing::info!(node = config.node_id, name = %config.name, role = %config.role, "running");
     let ended = Leader::new(state.clone()).run().await;
@@ -218,6 +221,23 @@ fn open_floating(config: &Config) -> Result<FloatingIp, NodeError> {
         peers: Vec::new(),
         guard: GuardCommand::this_program(),
     })?)
+}
+
+/// Keeps the addresses at hand to which release certificates go: a takeover must not wait for names to be resolved.
+async fn follow_release_addresses(state: Arc<NodeState>) {
+    let Some(floating) = state.floating.clone() else { return };
+    let mut known = None;
+    while state.lifecycle.phase() < NodePhase::Stopped {
+        let members = state.store.view().members;
+        if known.as_ref() != Some(&members) {
+            floating.set_peers(release_addresses(&state.config.raft, state.config.node_id, &members).await);
+            known = Some(members);
+        }
+        // A name may come to mean another address.
+        if tokio::time::timeout(RESOLVE_INTERVAL, state.store.view_changed()).await.is_err() {
+            known = None;
+        }
+    }
 }
 
 /// Where the members hear release certificates, as far as their names resolve.

@@ -78,14 +78,23 @@ impl Serving {
         Ok(Self { server, delivery, housekeeping, tickles })
     }
 
-    /// Lets sessions settle what is in flight and unbind, for at most `settle`, then stops.
-    pub(super) async fn stop(self, settle: Duration) {
+    /// Ends what is under way while the sessions stay: first deliveries, during which submissions are still taken, then
+    /// submissions. Each for at most `settle`.
+    pub(super) async fn quiesce(&self, settle: Duration) {
         self.housekeeping.abort();
-        drop(self.tickles);
-        if settle > Duration::ZERO && !self.delivery.settle(settle / 2).await {
+        if !self.delivery.settle(settle).await {
             tracing::info!("some deliveries are still under way; they are made again by whoever leads next");
         }
-        self.server.stop(settle).await;
+        if !self.server.quiesce(settle).await {
+            tracing::info!("some submissions are not answered; they are unknown to their ESMEs");
+        }
+    }
+
+    /// Lets sessions answer what is in flight and unbind, for at most `grace`, then stops.
+    pub(super) async fn stop(self, grace: Duration) {
+        self.housekeeping.abort();
+        drop(self.tickles);
+        self.server.stop(grace).await;
         self.delivery.stop().await;
     }
 

@@ -28,6 +28,8 @@ const BACKLOG: i32 = 4_096;
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection may be silent before the kernel asks, and how often it asks then.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5));
+/// How often it is looked whether everything is answered.
+const QUIESCE_LOOK: Duration = Duration::from_millis(1);
 /// How long accepting rests after a failure that would come again at once, as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -50,6 +52,7 @@ pub struct ServerParts {
 
 /// A running server. Dropping it ends all connections at once; [`SmppServer::stop`] lets them settle.
 pub struct SmppServer {
+    shared: Arc<Shared>,
     stop: watch::Sender<Stop>,
     clock: Arc<dyn Clock>,
     accepting: JoinSet<JoinSet<()>>,
@@ -80,16 +83,17 @@ impl SmppServer {
             centre,
             receivers,
             buckets: Buckets::default(),
+            open_requests: AtomicUsize::new(0),
             clock: clock.clone(),
             metrics,
         });
-        let (stop, stopped) = watch::channel(None);
+        let (stop, stopped) = watch::channel(Stop::GoOn);
         let open = Arc::new(AtomicUsize::new(0));
         let mut accepting = JoinSet::new();
         for listener in listeners {
             accepting.spawn(accept(listener, shared.clone(), open.clone(), stopped.clone()));
         }
-        Ok(SmppServer { stop, clock, accepting, addresses })
+        Ok(SmppServer { shared, stop, clock, accepting, addresses })
     }
 
     /// Where it listens.
@@ -97,10 +101,27 @@ impl SmppServer {
         &self.addresses
     }
 
+    /// Accepts and reads nothing more and answers what was taken, while the sessions stay. Returns whether everything is
+    /// answered `within` that time.
+    pub async fn quiesce(&self, within: Duration) -> bool {
+        self.stop.send_replace(Stop::Quiesce);
+        let deadline = tokio::time::Instant::now() + within;
+        // Connections that have not seen it yet may still take something in: twice in a row shows that none has.
+        let mut quiet = 0;
+        while quiet < 2 {
+            if tokio::time::Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(QUIESCE_LOOK).await;
+            quiet = if self.shared.open_requests.load(Ordering::Acquire) == 0 { quiet + 1 } else { 0 };
+        }
+        true
+    }
+
     /// Accepts nothing more, lets every session settle what is in flight and unbind, and closes what is left after
     /// `grace`. With no grace all connections are closed at once, as when leadership is lost.
     pub async fn stop(mut self, grace: Duration) {
-        self.stop.send_replace(Some(self.clock.mono() + grace));
+        self.stop.send_replace(Stop::Unbind(self.clock.mono() + grace));
         while let Some(connections) = self.accepting.join_next().await {
             let Ok(mut connections) = connections else { continue };
             while connections.join_next().await.is_some() {}

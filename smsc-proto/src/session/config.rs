@@ -57,4 +57,6 @@ pub struct SessionCounts {
     pub undecodable: u64,
     /// Answers of the peer that belong to no request that waits; they were ignored.
     pub unexpected_answers: u64,
+    /// Requests that crossed an unbind of ours and went unanswered.
+    pub crossed: u64,
 }

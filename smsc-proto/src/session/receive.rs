@@ -83,6 +83,12 @@ impl Session {
 
     fn receive_request(&mut self, now: MonoTime, header: Header, frame: Bytes) {
         let command_id = header.command_id;
+        if self.state == State::Unbinding && self.takes_window(command_id) {
+            // It crossed our unbind. Refused, the peer might give it up; unanswered, it is unknown to the peer like all
+            // that was under way when a session ended, and may be sent again in the next one.
+            self.counts.crossed += 1;
+            return;
+        }
         if let Err(status) = state::check(self.state, self.side.peer(), command_id) {
             return self.refuse_pdu(header, status);
         }

@@ -3,6 +3,7 @@
 pub mod election;
 pub mod machine;
 pub mod network;
+pub mod predecessor;
 pub mod proposer;
 pub mod responder;
 pub mod tls;

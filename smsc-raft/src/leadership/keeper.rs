@@ -8,6 +8,7 @@ use openraft::{Instant as _, Raft, ServerState};
 use tokio::sync::watch;
 
 use super::{Leadership, Lease, MonoTime};
+use crate::consensus::election;
 use crate::consensus::machine::StateMachine;
 use crate::consensus::types::TypeConfig;
 
@@ -29,6 +30,8 @@ pub(crate) struct Keeper {
     config: KeeperConfig,
     published: watch::Sender<Option<Leadership>>,
     lease: Option<Arc<Lease>>,
+    /// Whether this node leads and has no lease of its term yet.
+    awaits_lease: bool,
 }
 
 impl Keeper {
@@ -37,17 +40,20 @@ impl Keeper {
         config: KeeperConfig,
         published: watch::Sender<Option<Leadership>>,
     ) -> Self {
-        Self { raft, config, published, lease: None }
+        Self { raft, config, published, lease: None, awaits_lease: false }
     }
 
     /// Runs until the engine stops.
     pub(crate) async fn run(mut self) {
         let mut server = self.raft.server_metrics();
+        let mut data = self.raft.data_metrics();
         let mut tick = tokio::time::interval(self.config.tick);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 changed = server.changed() => if changed.is_err() { break },
+                // A new leader serves as soon as its first entry is applied and its quorum has answered.
+                changed = data.changed(), if self.awaits_lease => if changed.is_err() { break },
                 _ = tick.tick() => {}
             }
             if self.step().await.is_err() {
@@ -67,6 +73,7 @@ impl Keeper {
         if self.lease.as_ref().is_some_and(|lease| !leads || lease.term() != term) {
             self.resign();
         }
+        self.awaits_lease = leads && self.config.serves && self.lease.is_none();
         if !leads || !self.config.serves {
             return Ok(());
         }
@@ -93,16 +100,17 @@ impl Keeper {
                 lease.extend(deadline);
                 self.published.send_replace(Some(Leadership::new(lease.clone())));
                 self.lease = Some(lease);
+                self.awaits_lease = false;
             }
             None => {}
             Some(lease) if lease.extend(deadline) => {}
             Some(_) => {
                 self.published.send_replace(None);
                 // A lease that ran out is over for its whole term, and peers may have been told so: with a quorum back,
-                // stand for a new one. The others refuse until they have not heard this leader for a lease; then the
-                // first of them to stand, or this node, is elected.
+                // stand for a new one.
                 if deadline > now {
-                    self.raft.trigger().elect(false).await.map_err(drop)?;
+                    tracing::warn!(term, "the lease ran out; a quorum answers again: standing for a new term");
+                    election::stand_anew(&self.raft).await.map_err(drop)?;
                 }
             }
         }
@@ -111,7 +119,10 @@ impl Keeper {
 
     fn resign(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lease.end();
+            // In a transfer, whoever holds the address ends it, once the address is off.
+            if !lease.is_left() {
+                lease.end();
+            }
             self.published.send_replace(None);
         }
     }

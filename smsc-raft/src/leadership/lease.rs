@@ -1,7 +1,7 @@
 //! The lease of a leader and the token that proves it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -84,6 +84,8 @@ const ENDED: u64 = u64::MAX;
 pub struct Lease {
     term: u64,
     deadline: AtomicU64,
+    /// Whether it is extended no further and ended by its holder, not by the loss of leadership.
+    left: AtomicBool,
     token: ReleaseToken,
     /// Held while the deadline moves, so that an observer hears the events in the order in which they take effect.
     observer: Mutex<Option<Observer>>,
@@ -97,6 +99,7 @@ impl Lease {
         Arc::new(Self {
             term,
             deadline: AtomicU64::new(UNGRANTED),
+            left: AtomicBool::new(false),
             token: ReleaseToken::random(),
             observer: Mutex::new(None),
         })
@@ -139,6 +142,9 @@ impl Lease {
             }
             return false;
         }
+        if self.left.load(Ordering::Acquire) {
+            return true;
+        }
         if deadline.as_nanos() > current && deadline.as_nanos() < ENDED {
             if let Some(tell) = observer.as_ref() {
                 tell(LeaseEvent::Extending(deadline));
@@ -146,6 +152,19 @@ impl Lease {
             self.deadline.store(deadline.as_nanos(), Ordering::Release);
         }
         true
+    }
+
+    /// Extends the lease no further: leadership is being transferred, and the successor waits for the end of the lease
+    /// or the release certificate before it claims the address. Until then the address may stay, so that ESMEs are
+    /// without an owner for as short as possible; whoever holds it ends the lease.
+    pub fn leave_to_successor(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    /// Whether the successor waits for this lease.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
     }
 
     /// Ends the lease for good: leadership was lost or is being transferred. The address goes at once.
@@ -268,6 +287,18 @@ mod tests {
         assert!(!lease.extend(MonoTime::now() + SECOND));
         assert!(!lease.valid(MonoTime::now()));
         assert!(!lease.extend(MonoTime::now() + SECOND));
+    }
+
+    #[test]
+    fn a_lease_left_to_the_successor_is_not_extended() {
+        let lease = Lease::new(1);
+        let now = MonoTime::now();
+        assert!(lease.extend(now + SECOND));
+        lease.leave_to_successor();
+        assert!(lease.extend(now + SECOND * 2));
+        assert_eq!(lease.deadline(), Some(now + SECOND));
+        lease.end();
+        assert!(!lease.valid(now));
     }
 
     #[test]

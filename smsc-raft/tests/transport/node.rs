@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use openraft::{Config, Raft};
 use smsc_proto::rpc::raft::{LeaderNote, PeerStatus};
+use smsc_raft::consensus::election::LogRefusals;
 use smsc_raft::consensus::network::{
-    self, Link, PeerHandler, PeerState, PeerWatch, RaftService, Transport, TransportConfig,
+    self, Elections, Link, PeerHandler, PeerState, PeerWatch, RaftService, Transport, TransportConfig,
 };
+use smsc_raft::consensus::predecessor::Predecessors;
 use smsc_raft::consensus::tls::Security;
 use smsc_raft::consensus::types::{Member, TypeConfig};
 use tokio::runtime::Runtime;
@@ -84,7 +86,12 @@ impl Node {
             let (shutdown, closing) = watch::channel(false);
             let (inbox, notes) = (MemInbox::default(), Arc::new(Mutex::new(Vec::new())));
             let handler = Arc::new(Handler { id, notes: notes.clone() });
-            let service = RaftService::new(engine.clone(), inbox.clone(), handler, closing.clone());
+            let elections = Elections {
+                refusals: LogRefusals::default(),
+                predecessors: Predecessors::default(),
+                lease: Duration::ZERO,
+            };
+            let service = RaftService::new(engine.clone(), inbox.clone(), handler, elections, closing.clone());
             let routes = network::routes(service, &security);
             let incoming = network::incoming((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
             let addr = incoming.local_addr().expect("bound");

@@ -10,6 +10,7 @@ mod requests;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use smsc_proto::pdu::{Bind, Body};
@@ -49,12 +50,22 @@ pub(super) struct Shared {
     pub centre: Arc<dyn Centre>,
     pub receivers: Arc<dyn Receivers>,
     pub buckets: Buckets,
+    /// Requests of all connections that are not answered yet.
+    pub open_requests: AtomicUsize,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
 }
 
-/// Until when connections may settle; `None` while they need not stop.
-pub(super) type Stop = Option<MonoTime>;
+/// How far connections are on their way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// They need not stop.
+    GoOn,
+    /// They take nothing more and answer what they have taken: another node is about to serve. The sessions stay.
+    Quiesce,
+    /// They unbind once what was taken is answered, and close by then.
+    Unbind(MonoTime),
+}
 
 /// A bind that is accepted.
 struct Bound {
@@ -82,6 +93,8 @@ pub(super) struct Connection {
     counted_received: u64,
     counted_sent: u64,
     counted_throttled: u64,
+    /// This connection's part of [`Shared::open_requests`].
+    counted_open: usize,
 }
 
 impl Connection {
@@ -108,7 +121,8 @@ impl Connection {
             group: Group::default(),
             replies,
             to_replies,
-            stop: None,
+            stop: Stop::GoOn,
+            counted_open: 0,
             read_size: READ_IDLE,
             counted_received: 0,
             counted_sent: 0,
@@ -127,7 +141,7 @@ impl Connection {
                 self.session.handle_disconnect();
                 continue;
             }
-            if self.session.has_input() {
+            if self.session.has_input() && self.stop != Stop::Quiesce {
                 let now = self.shared.clock.mono();
                 self.session.handle_input(now);
                 continue;
@@ -147,7 +161,7 @@ impl Connection {
             (false, true) => Some(Interest::WRITABLE),
             (false, false) => None,
         };
-        let deadline = [self.session.poll_timeout(), self.stop].into_iter().flatten().min();
+        let deadline = [self.session.poll_timeout(), self.stop_deadline()].into_iter().flatten().min();
         let until = deadline.map(|deadline| self.shared.clock.until(deadline));
         let takes_messages = self.takes_messages();
         let stream = &self.stream;
@@ -166,7 +180,7 @@ impl Connection {
             changed = stop.changed() => {
                 let asked = *stop.borrow_and_update();
                 // A server that is gone without a word has nobody left to settle for.
-                self.begin_stop(if changed.is_ok() { asked } else { Some(MonoTime::ZERO) });
+                self.begin_stop(if changed.is_ok() { asked } else { Stop::Unbind(MonoTime::ZERO) });
             }
         }
     }
@@ -174,7 +188,19 @@ impl Connection {
     /// Whether to read: not while the session is full, and on the way out only when nothing of the ESME is open, so
     /// that no new submission is taken that could not be settled.
     fn wants_read(&self) -> bool {
-        self.session.wants_input() && (self.stop.is_none() || self.session.incoming_open() == 0)
+        self.session.wants_input()
+            && match self.stop {
+                Stop::GoOn => true,
+                Stop::Quiesce => false,
+                Stop::Unbind(_) => self.session.incoming_open() == 0,
+            }
+    }
+
+    fn stop_deadline(&self) -> Option<MonoTime> {
+        match self.stop {
+            Stop::Unbind(deadline) => Some(deadline),
+            Stop::GoOn | Stop::Quiesce => None,
+        }
     }
 
     fn takes_messages(&self) -> bool {
@@ -244,7 +270,7 @@ impl Connection {
         }
         self.propose_group();
         self.count();
-        if self.stop.is_some() && ended.is_none() {
+        if matches!(self.stop, Stop::Unbind(_)) && ended.is_none() {
             return self.go_on_stopping();
         }
         ended
@@ -259,6 +285,16 @@ impl Connection {
         self.counted_received = counts.received;
         self.counted_sent = counts.sent;
         self.counted_throttled = counts.throttled;
+        self.count_open(self.session.incoming_open());
+    }
+
+    fn count_open(&mut self, open: usize) {
+        let counted = std::mem::replace(&mut self.counted_open, open);
+        if open > counted {
+            self.shared.open_requests.fetch_add(open - counted, Ordering::AcqRel);
+        } else {
+            self.shared.open_requests.fetch_sub(counted - open, Ordering::AcqRel);
+        }
     }
 
     /// Checks a bind and asks for its place in the session registry; it is answered when that is committed.
@@ -391,14 +427,14 @@ impl Connection {
     fn take_timeout(&mut self) {
         let now = self.shared.clock.mono();
         self.session.handle_timeout(now);
-        if self.stop.is_some_and(|deadline| deadline <= now) {
+        if self.stop_deadline().is_some_and(|deadline| deadline <= now) {
             self.session.close();
         }
     }
 
     fn begin_stop(&mut self, stop: Stop) {
         self.stop = stop;
-        if self.stop.is_some() {
+        if matches!(stop, Stop::Unbind(_)) {
             self.stop_receiving();
         }
     }
@@ -406,7 +442,7 @@ impl Connection {
     /// On the way out: unbinds once everything that the ESME asked is answered.
     fn go_on_stopping(&mut self) -> Option<CloseReason> {
         let now = self.shared.clock.mono();
-        if self.stop.is_some_and(|deadline| deadline <= now) {
+        if self.stop_deadline().is_some_and(|deadline| deadline <= now) {
             self.session.close();
         } else if self.session.incoming_open() == 0 {
             self.session.unbind(now);
@@ -425,6 +461,7 @@ impl Connection {
 
     /// The session has ended: give back what it held, write the last answers, close.
     async fn end(mut self, reason: CloseReason) {
+        self.count_open(0);
         self.stop_receiving();
         self.replies.close();
         while let Ok(reply) = self.replies.try_recv() {

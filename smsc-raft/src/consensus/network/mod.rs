@@ -18,7 +18,7 @@ mod wire;
 
 pub use access::{Caller, Gate};
 pub use client::{PeerFactory, PeerNetwork};
-pub use server::{PeerHandler, RaftService, incoming, routes, serve};
+pub use server::{Elections, PeerHandler, RaftService, incoming, routes, serve};
 pub use snapshot::{SnapshotInbox, SnapshotRow, SnapshotSink, SnapshotSource};
 pub use transport::{PeerError, Transport, TransportConfig};
 pub use watch::{Link, Loss, PeerState, PeerWatch};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, future, stream};
 use openraft::Raft;
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{Fatal, RaftError};
 use openraft::storage::RaftStateMachine;
 use smsc_proto::rpc::raft::raft_server::{self, RaftServer};
@@ -28,6 +29,8 @@ use super::access::{Caller, Gate};
 use super::snapshot::{SnapshotInbox, SnapshotSink};
 use super::transport::{TransportConfig, with_causes};
 use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES, snapshot, wire};
+use crate::consensus::election::{self, LogRefusals};
+use crate::consensus::predecessor::Predecessors;
 use crate::consensus::tls::Security;
 use crate::consensus::types::{TypeConfig, Vote};
 use crate::convert::ConvertError;
@@ -46,6 +49,17 @@ pub trait PeerHandler: Send + Sync + 'static {
     async fn note(&self, note: LeaderNote);
 }
 
+/// What elections need to know of the requests that come in.
+#[derive(Clone)]
+pub struct Elections {
+    /// Hears of the votes that this node refuses.
+    pub refusals: LogRefusals,
+    /// Hears of leaders that transfer their leadership.
+    pub predecessors: Predecessors,
+    /// How long such a leader may hold the address after its request.
+    pub lease: Duration,
+}
+
 /// The Raft service of this node.
 pub struct RaftService<SM, I>
 where
@@ -54,6 +68,7 @@ where
     raft: Raft<TypeConfig, SM>,
     inbox: I,
     handler: Arc<dyn PeerHandler>,
+    elections: Elections,
     /// Held while a snapshot is received: there is one place for it.
     receiving: Arc<Mutex<()>>,
     shutdown: watch::Receiver<bool>,
@@ -64,14 +79,16 @@ where
     SM: RaftStateMachine<TypeConfig>,
     I: SnapshotInbox<Sink: SnapshotSink<Data = SM::SnapshotData>>,
 {
-    /// Answers for this engine. Long-lived streams end when `shutdown` turns true or its sender is dropped.
+    /// Answers for this engine, and lets `elections` know of what it hears about them. Long-lived streams end when
+    /// `shutdown` turns true or its sender is dropped.
     pub fn new(
         raft: Raft<TypeConfig, SM>,
         inbox: I,
         handler: Arc<dyn PeerHandler>,
+        elections: Elections,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
-        Self { raft, inbox, handler, receiving: Arc::default(), shutdown }
+        Self { raft, inbox, handler, elections, receiving: Arc::default(), shutdown }
     }
 }
 
@@ -178,7 +195,10 @@ where
         let caller = Caller::of(&request)?;
         let vote = wire::vote_request_from(request.get_ref()).map_err(invalid)?;
         check_voice(&caller, &vote.vote)?;
-        let response = self.raft.vote(vote).await.map_err(stopped)?;
+        let mut admitted = vote.clone();
+        election::admit(&self.raft, &mut admitted).await.map_err(|e| fatal_status(&e))?;
+        let response = self.raft.vote(admitted).await.map_err(stopped)?;
+        self.elections.refusals.note(&vote, &response);
         Ok(Response::new(wire::vote_response(&response)))
     }
 
@@ -186,7 +206,8 @@ where
         let caller = Caller::of(&request)?;
         let vote = wire::vote_request_from(request.get_ref()).map_err(invalid)?;
         check_voice(&caller, &vote.vote)?;
-        let response = self.raft.pre_vote(vote).await.map_err(stopped)?;
+        let response = self.raft.pre_vote(vote.clone()).await.map_err(stopped)?;
+        self.elections.refusals.note(&vote, &response);
         Ok(Response::new(wire::vote_response(&response)))
     }
 
@@ -197,6 +218,16 @@ where
         let caller = Caller::of(&request)?;
         let transfer = wire::transfer_request_from(request.get_ref()).map_err(invalid)?;
         check_voice(&caller, transfer.from_leader())?;
+        let leader = transfer.from_leader().leader_id;
+        let witness = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().get_node(&leader.node_id).is_some_and(|member| member.witness)
+        };
+        // Before the engine hears of it: a successor must know whom to wait for. A witness never holds the address.
+        if !witness {
+            self.elections.predecessors.yields(leader.node_id, leader.term, self.elections.lease);
+        }
         let response = self.raft.handle_transfer_leader(transfer).await.map_err(|e| fatal_status(&e))?;
         let refused = response.err().map(|reason| reason.to_string()).unwrap_or_default();
         Ok(Response::new(TransferLeaderResponse { refused }))
