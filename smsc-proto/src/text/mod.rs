@@ -6,10 +6,12 @@
 
 mod alphabet;
 pub mod gsm7;
+mod long;
 mod segment;
 mod udh;
 
 pub use alphabet::{Alphabet, TextError};
+pub use long::{Content, FormError, LongForm, join_contents};
 pub use segment::{
     JoinError, Part, Reference, SEGMENTS_MAX, Segment, SplitError, join, segment_count, split, split_encoded,
 };

@@ -34,13 +34,25 @@ impl Reference {
         }
     }
 
-    /// The header of segment `sequence` of `total`: its length octet and the one element.
-    fn header(self, total: u8, sequence: u8) -> Vec<u8> {
-        let element = match self {
+    /// The reference itself.
+    pub(super) const fn number(self) -> u16 {
+        match self {
+            Reference::Eight(reference) => reference as u16,
+            Reference::Sixteen(reference) => reference,
+        }
+    }
+
+    /// The element of segment `sequence` of `total`.
+    pub(super) const fn element(self, total: u8, sequence: u8) -> Element {
+        match self {
             Reference::Eight(reference) => Element::Concatenation8 { reference, total, sequence },
             Reference::Sixteen(reference) => Element::Concatenation16 { reference, total, sequence },
-        };
-        let header = UserDataHeader { elements: vec![element] };
+        }
+    }
+
+    /// The header of segment `sequence` of `total`: its length octet and the one element.
+    fn header(self, total: u8, sequence: u8) -> Vec<u8> {
+        let header = UserDataHeader { elements: vec![self.element(total, sequence)] };
         header.to_bytes().expect("one element of at most 6 octets fits a header")
     }
 }
@@ -188,6 +200,9 @@ pub enum JoinError {
     /// A message does not say which part it is, or numbers itself outside of its total.
     #[error("the message carries no valid concatenation element, it is not a part of a longer one")]
     NotAPart,
+    /// Together they are longer than a message may be.
+    #[error("the parts together are longer than a message may be")]
+    TooLong,
     /// There is nothing to join.
     #[error("no parts were given")]
     NoParts,
@@ -216,7 +231,7 @@ pub enum JoinError {
 }
 
 /// Where to cut: ranges that cover `octets` in order, none of them ending within a character.
-fn cut(octets: &[u8], alphabet: Alphabet, header_octets: usize) -> Result<Vec<Range<usize>>, SplitError> {
+pub(super) fn cut(octets: &[u8], alphabet: Alphabet, header_octets: usize) -> Result<Vec<Range<usize>>, SplitError> {
     if octets.len() <= capacity(alphabet, 0) {
         return Ok(std::iter::once(0..octets.len()).collect());
     }
@@ -240,9 +255,10 @@ fn cut(octets: &[u8], alphabet: Alphabet, header_octets: usize) -> Result<Vec<Ra
 }
 
 /// Octets of encoded, unpacked text that fit a segment behind a header.
-fn capacity(alphabet: Alphabet, header_octets: usize) -> usize {
-    let room = USER_DATA_OCTETS - header_octets;
+pub(super) fn capacity(alphabet: Alphabet, header_octets: usize) -> usize {
+    let room = USER_DATA_OCTETS.saturating_sub(header_octets);
     match alphabet {
+        Alphabet::Gsm7 if room == 0 => 0,
         // Packed on its way, hence more septets than octets.
         Alphabet::Gsm7 => gsm7::septet_capacity(room, gsm7::FillBits::after_header(header_octets)),
         Alphabet::Ascii | Alphabet::Latin1 => room,
