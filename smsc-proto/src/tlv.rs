@@ -152,6 +152,19 @@ impl Tlvs {
         &self.octets
     }
 
+    /// The same without the tags that `unwanted` names, in their order.
+    pub fn without(&self, unwanted: impl Fn(Tag) -> bool) -> Tlvs {
+        if !self.raw_iter().any(|(tag, _)| unwanted(tag)) {
+            return self.clone();
+        }
+        let mut kept = Tlvs::new();
+        for (tag, value) in self.raw_iter().filter(|(tag, _)| !unwanted(*tag)) {
+            let length = u16::try_from(value.len()).expect("it was read behind a length of two octets");
+            kept.append(tag, length, value);
+        }
+        kept
+    }
+
     /// The same, without the buffer of the connection they came from.
     pub fn detached(&self) -> Tlvs {
         Tlvs { octets: Bytes::copy_from_slice(&self.octets) }

@@ -7,8 +7,8 @@ use crate::time::civil::{self, Civil};
 
 /// A date in a receipt: ten digits down to the minute, or twelve down to the second.
 ///
-/// The text names no zone. What we write is UTC, and what we read is taken as UTC; another message centre may have meant
-/// its local time.
+/// The text names no zone. What we write is UTC or as far from it as the reader is known to expect; what we read is
+/// taken as UTC, though another message centre may have meant its local time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReceiptDate {
     year: u8,
@@ -20,10 +20,11 @@ pub struct ReceiptDate {
 }
 
 impl ReceiptDate {
-    /// The minute that contains `at`, in the ten digits of the specification.
+    /// The minute that contains `at`, in the ten digits of the specification, on a clock that is `ahead_min` minutes
+    /// ahead of UTC.
     #[must_use]
-    pub fn from_wall(at: WallTime) -> Self {
-        let c = Civil::from_wall(at, 0);
+    pub fn from_wall(at: WallTime, ahead_min: i32) -> Self {
+        let c = Civil::from_wall(at, i64::from(ahead_min) * 60_000);
         ReceiptDate {
             // Below 100 by the remainder.
             year: c.year.rem_euclid(100) as u8,
@@ -111,7 +112,8 @@ mod tests {
         assert_eq!(resolved("2611210252").as_deref(), Some("2026-11-21T02:52:00.000Z"));
         assert_eq!(resolved("261121025249").as_deref(), Some("2026-11-21T02:52:49.000Z"));
         assert_eq!(resolved("9912312359").as_deref(), Some("1999-12-31T23:59:00.000Z"));
-        assert_eq!(ReceiptDate::from_wall(NOW).to_string(), "2611210252");
+        assert_eq!(ReceiptDate::from_wall(NOW, 0).to_string(), "2611210252");
+        assert_eq!(ReceiptDate::from_wall(NOW, -180).to_string(), "2611202352");
     }
 
     #[test]

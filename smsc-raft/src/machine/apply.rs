@@ -58,7 +58,7 @@ impl Machine {
     fn apply_op(&mut self, op: Op, changes: &mut Vec<Change>) -> io::Result<Outcome> {
         match op {
             Op::Submit(command) => self.submit(command.submission.unwrap_or_default(), changes),
-            Op::AttemptDone(command) => self.attempt_done(&command, changes),
+            Op::AttemptDone(command) => self.attempt_done(command, changes),
             Op::Finish(command) => self.finish(command, changes),
             Op::Replace(command) => self.replace(command, changes),
             Op::QueueWake(command) => self.queue_wake(&command, changes),
@@ -94,6 +94,12 @@ impl Machine {
                 self.settings.put(String::new(), command.settings.unwrap_or_default());
                 true
             }
+            Op::ListPut(command) => {
+                let list = command.list.unwrap_or_default();
+                self.lists.put(list.name.clone(), list);
+                true
+            }
+            Op::ListDelete(command) => self.lists.remove(&command.name),
             Op::DrillPut(command) => {
                 let id = self.next_drill_id;
                 self.next_drill_id += 1;

@@ -37,11 +37,15 @@ pub enum TableId {
     Settings,
     /// Drill id -> [`crate::model::DrillRecord`].
     Drills,
+    /// (hash of account, source and destination, id) of every submitted message, see [`super::keys::address_hash`].
+    Addressed,
+    /// Name -> [`crate::model::DistributionList`].
+    Lists,
 }
 
 impl TableId {
     /// Every table, in the order a snapshot sends them.
-    pub const ALL: [TableId; 14] = [
+    pub const ALL: [TableId; 16] = [
         TableId::Meta,
         TableId::Messages,
         TableId::Waiting,
@@ -56,6 +60,8 @@ impl TableId {
         TableId::Handsets,
         TableId::Settings,
         TableId::Drills,
+        TableId::Addressed,
+        TableId::Lists,
     ];
 
     /// The table's name on disk and in snapshots.
@@ -75,6 +81,8 @@ impl TableId {
             TableId::Handsets => "handsets",
             TableId::Settings => "settings",
             TableId::Drills => "drills",
+            TableId::Addressed => "addressed",
+            TableId::Lists => "lists",
         }
     }
 

@@ -22,6 +22,7 @@ pub struct Checkpoint {
     due: Frozen<DueKey, ()>,
     expiry: Frozen<(u64, u64), ()>,
     scheduled: Frozen<(u64, u64), ()>,
+    addressed: Frozen<(u64, u64), ()>,
     finals: FrozenFinals,
     small: Vec<(TableId, Bytes, Option<Bytes>)>,
 }
@@ -46,6 +47,7 @@ impl Checkpoint {
         self.due.for_each(&mut write)?;
         self.expiry.for_each(&mut write)?;
         self.scheduled.for_each(&mut write)?;
+        self.addressed.for_each(&mut write)?;
         self.finals.for_each(self.base.as_ref(), &mut write)?;
         for (table, key, value) in &self.small {
             write(*table, key.clone(), value.clone())?;
@@ -68,6 +70,7 @@ impl Machine {
         small.extend(self.handsets.take_changes());
         small.extend(self.settings.take_changes());
         small.extend(self.drills.take_changes());
+        small.extend(self.lists.take_changes());
         Checkpoint {
             applied: self.applied,
             base: self.base.clone(),
@@ -77,6 +80,7 @@ impl Machine {
             due: self.due.freeze(),
             expiry: self.expiry.freeze(),
             scheduled: self.scheduled.freeze(),
+            addressed: self.addressed.freeze(),
             finals: self.finals.freeze(),
             small,
         }
@@ -91,6 +95,7 @@ impl Machine {
         self.due.thaw();
         self.expiry.thaw();
         self.scheduled.thaw();
+        self.addressed.thaw();
         self.finals.thaw();
     }
 }

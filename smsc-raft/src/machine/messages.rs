@@ -4,7 +4,10 @@ use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::keys::{DueKey, QueueKey, WaitingKey};
+use bytes::Bytes;
+use smsc_proto::tlv::{Tag, Tlvs};
+
+use super::keys::{DueKey, QueueKey, WaitingKey, address_key};
 use super::{Change, Machine};
 use crate::model::{self, FinalRecord, Message, MessageKind, MessageState, Submission};
 use crate::outcome::Outcome;
@@ -37,6 +40,9 @@ impl Machine {
         let submission = content(&message);
         if submission.expires_at_ms > 0 {
             self.expiry.insert_new((submission.expires_at_ms, id), ());
+        }
+        if let Some(key) = address_key(id, submission) {
+            self.addressed.insert_new(key, ());
         }
         self.messages.insert_new(id, message.clone());
         if due_at_ms > self.stamp_ms {
@@ -107,7 +113,7 @@ impl Machine {
 
     pub(super) fn attempt_done(
         &mut self,
-        command: &model::AttemptDone,
+        command: model::AttemptDone,
         changes: &mut Vec<Change>,
     ) -> io::Result<Outcome> {
         let Some(mut message) = self.messages.get(self.base.as_ref(), &command.id)? else {
@@ -136,6 +142,9 @@ impl Machine {
         }
         self.messages.put(command.id, message.clone());
         changes.push(Change::Retry(message.clone()));
+        if let Some(notification) = command.notification {
+            self.store(notification, changes)?;
+        }
         Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))))
     }
 
@@ -159,6 +168,9 @@ impl Machine {
         if submission.expires_at_ms > 0 {
             self.expiry.remove(&(submission.expires_at_ms, command.id));
         }
+        if let Some(key) = address_key(command.id, submission) {
+            self.addressed.remove(&key);
+        }
         self.waiting_count = self.waiting_count.saturating_sub(1);
         let receipt_id = match command.receipt {
             Some(receipt) => self.store(receipt, changes)?,
@@ -177,6 +189,8 @@ impl Machine {
             accepted_at_ms: message.accepted_at_ms,
             receipt_id,
             receipt_for: submission.receipt_for,
+            multi_index: submission.multi_index,
+            multi_count: submission.multi_count,
         };
         // A receipt that arrived has nothing more to tell: the message it reports on names it.
         if submission.kind() != MessageKind::Receipt || state != MessageState::Delivered {
@@ -200,6 +214,11 @@ impl Machine {
         if submission.account != command.account {
             return Ok(Outcome::NotFound);
         }
+        // TLVs that cannot be read are of no message that the leader could have replaced.
+        let Some(tlvs) = with_payload(submission.tlvs, command.message_payload) else {
+            return Ok(Outcome::NotFound);
+        };
+        submission.tlvs = tlvs;
         submission.short_message = command.short_message;
         submission.registered_delivery = command.registered_delivery;
         if command.scheduled_at_ms > 0 {
@@ -209,23 +228,6 @@ impl Machine {
             submission.expires_at_ms = command.expires_at_ms;
         }
         self.replace_whole(message, submission, changes)
-    }
-
-    /// The waiting message that `submission` replaces (replace_if_present_flag, SMPP v3.4 section 5.2.18): same
-    /// account, service_type, source and destination.
-    fn find_replaceable(&self, submission: &Submission) -> io::Result<Option<Arc<Message>>> {
-        let queue = QueueKey::of(submission);
-        for message in self.queue_messages(&queue, None, 256)? {
-            let waiting = content(&message);
-            if waiting.account == submission.account
-                && waiting.service_type == submission.service_type
-                && waiting.source == submission.source
-                && waiting.destination == submission.destination
-            {
-                return Ok(Some(message));
-            }
-        }
-        Ok(None)
     }
 
     /// Puts new content under an id that waits, keeping its attempts and its age.
@@ -318,6 +320,19 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// The TLVs with another message_payload in the place of the one that may be there, or without one.
+fn with_payload(tlvs: Bytes, payload: Option<Bytes>) -> Option<Bytes> {
+    let stored = Tlvs::try_from(tlvs.clone()).ok()?;
+    if payload.is_none() && !stored.contains(Tag::MESSAGE_PAYLOAD) {
+        return Some(tlvs);
+    }
+    let mut kept = stored.without(|tag| tag == Tag::MESSAGE_PAYLOAD);
+    if let Some(payload) = payload {
+        kept.push(Tag::MESSAGE_PAYLOAD, &payload).ok()?;
+    }
+    Some(Bytes::copy_from_slice(kept.as_bytes()))
 }
 
 /// The submission inside a stored message.

@@ -4,6 +4,7 @@
 //! machine keeps the largest stamp seen, so that a failover to a slower clock never turns time back. Equal machines
 //! give equal digests ([`Machine::digest`]), whatever lies in the overlay and what in the base.
 
+mod addressed;
 mod apply;
 pub mod base;
 mod checkpoint;
@@ -14,6 +15,8 @@ mod read;
 mod resident;
 mod sessions;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -87,6 +90,7 @@ pub struct Machine {
     due: Table<DueKey, ()>,
     expiry: Table<(u64, u64), ()>,
     scheduled: Table<(u64, u64), ()>,
+    addressed: Table<(u64, u64), ()>,
     /// Earliest time in `scheduled`, `u64::MAX` for none.
     next_scheduled_ms: u64,
     finals: Finals,
@@ -97,6 +101,7 @@ pub struct Machine {
     handsets: Resident<String, model::HandsetRange>,
     settings: Resident<String, model::Settings>,
     drills: Resident<u64, model::DrillRecord>,
+    lists: Resident<String, model::DistributionList>,
 }
 
 impl Machine {
@@ -110,7 +115,7 @@ impl Machine {
             Some(bytes) => <model::CheckpointMeta as prost::Message>::decode(bytes).map_err(|error| {
                 io::Error::new(io::ErrorKind::InvalidData, format!("the checkpoint's header cannot be read: {error}"))
             })?,
-            None => model::CheckpointMeta { version: CHECKPOINT_VERSION, ..Default::default() },
+            None => model::CheckpointMeta { version: CHECKPOINT_VERSION, addressed: true, ..Default::default() },
         };
         if meta.version > CHECKPOINT_VERSION {
             let text = format!(
@@ -140,6 +145,7 @@ impl Machine {
             due: Table::new(TableId::Due),
             expiry: Table::new(TableId::Expiry),
             scheduled: Table::new(TableId::Scheduled),
+            addressed: Table::new(TableId::Addressed),
             next_scheduled_ms: u64::MAX,
             finals: Finals::default(),
             sessions: Resident::load(TableId::Sessions, below)?,
@@ -148,9 +154,13 @@ impl Machine {
             handsets: Resident::load(TableId::Handsets, below)?,
             settings: Resident::load(TableId::Settings, below)?,
             drills: Resident::load(TableId::Drills, below)?,
+            lists: Resident::load(TableId::Lists, below)?,
             base,
         };
         machine.find_next_scheduled()?;
+        if !meta.addressed {
+            machine.address_all()?;
+        }
         Ok(machine)
     }
 
@@ -162,6 +172,7 @@ impl Machine {
             + self.due.weight()
             + self.expiry.weight()
             + self.scheduled.weight()
+            + self.addressed.weight()
             + self.finals.weight()
     }
 
@@ -179,6 +190,7 @@ impl Machine {
             stamp_ms: self.stamp_ms,
             waiting: self.waiting_count,
             finals_from: self.purge_from,
+            addressed: true,
         }
     }
 

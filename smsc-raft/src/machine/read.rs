@@ -204,6 +204,11 @@ impl Machine {
         self.drills.iter().map(|row| row.1)
     }
 
+    /// All distribution lists.
+    pub fn lists(&self) -> impl Iterator<Item = &model::DistributionList> {
+        self.lists.iter().map(|row| row.1)
+    }
+
     /// The session registry.
     pub fn sessions(&self) -> impl Iterator<Item = &model::SessionRecord> {
         self.sessions.iter().map(|row| row.1)
@@ -233,6 +238,8 @@ impl Machine {
         visit_resident(TableId::Handsets, &self.handsets, &mut visit);
         visit_resident(TableId::Settings, &self.settings, &mut visit);
         visit_resident(TableId::Drills, &self.drills, &mut visit);
+        self.visit_table(TableId::Addressed, &self.addressed, &mut visit)?;
+        visit_resident(TableId::Lists, &self.lists, &mut visit);
         Ok(())
     }
 
