@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use smsc_proto::rpc::admin::Member as AdminMember;
 use smsc_raft::model::handset_range::Behaviour;
-use smsc_raft::model::{Account, HandsetRange, Route, Settings};
+use smsc_raft::model::{
+    Account, Address, DefaultAlphabet, DeliverOperation, DistributionList, HandsetRange, ReceiptContent, Route,
+    Settings,
+};
 
 /// Longest system_id without its final NUL (SMPP v3.4 section 5.2.1).
 const SYSTEM_ID_LEN_MAX: usize = 15;
@@ -23,6 +26,13 @@ const WAIT_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 const RETRY_DELAYS_MAX: usize = 64;
 /// Longest time that finals are kept: ten years. Seconds.
 const RETENTION_MAX_S: u64 = 3653 * 24 * 3600;
+
+/// Longest name of a distribution list without its final NUL (SMPP v3.4 section 5.2.27).
+const LIST_NAME_LEN_MAX: usize = 20;
+/// Offsets from UTC that there are. Minutes.
+const UTC_OFFSETS_MIN: std::ops::RangeInclusive<i32> = -720..=840;
+/// Longest wait for the one attempt at a message, that a response may have to wait for. Seconds.
+const TRANSACTION_TIMER_MAX_S: u32 = 60;
 
 /// A refusal's words.
 pub(super) type Refused = String;
@@ -65,6 +75,19 @@ pub(super) fn account<'a>(account: &Account, others: impl Iterator<Item = &'a Ac
     if u64::from(account.default_validity_s) > VALIDITY_MAX_S {
         return Err(format!("the default validity is longer than {VALIDITY_MAX_S} s"));
     }
+    if !UTC_OFFSETS_MIN.contains(&account.receipt_utc_offset_min) {
+        let (least, most) = (UTC_OFFSETS_MIN.start(), UTC_OFFSETS_MIN.end());
+        return Err(format!("receipt_utc_offset_min {} is not from {least} to {most}", account.receipt_utc_offset_min));
+    }
+    let known = DefaultAlphabet::try_from(account.default_alphabet).is_ok()
+        && ReceiptContent::try_from(account.receipt_content).is_ok()
+        && DeliverOperation::try_from(account.receipt_operation).is_ok()
+        && DeliverOperation::try_from(account.message_operation).is_ok();
+    if !known {
+        return Err(
+            "the account's alphabet, or the form of its receipts or messages, is unknown to this version".to_owned()
+        );
+    }
     if !account.may_transmit && !account.may_receive {
         return Err("an account that may neither transmit nor receive is of no use; disable it instead".to_owned());
     }
@@ -74,6 +97,30 @@ pub(super) fn account<'a>(account: &Account, others: impl Iterator<Item = &'a Ac
         }
     }
     Ok(())
+}
+
+/// A distribution list to store; `accounts` are the system_ids that exist, `members_max` what one submit_multi may have.
+pub(super) fn list(list: &DistributionList, accounts: &BTreeSet<&str>, members_max: usize) -> Result<(), Refused> {
+    let fits = (1..=LIST_NAME_LEN_MAX).contains(&list.name.len()) && list.name.bytes().all(|b| b.is_ascii_graphic());
+    if !fits {
+        return Err(format!(
+            "name {:?} cannot be used: 1 to {LIST_NAME_LEN_MAX} printable ASCII characters without spaces (SMPP v3.4 \
+             section 5.2.27)",
+            list.name
+        ));
+    }
+    if !list.account.is_empty() && !accounts.contains(list.account.as_str()) {
+        return Err(format!("there is no account {:?} to keep the list for; put it first", list.account));
+    }
+    if list.members.is_empty() || list.members.len() > members_max {
+        return Err(format!("a list has 1 to {members_max} members, this one has {}", list.members.len()));
+    }
+    list.members.iter().try_for_each(|Address { ton, npi, digits: text }| {
+        if *ton > 6 || *npi > 18 {
+            return Err(format!("member {ton}/{npi}/{text}: ton is 0 to 6, npi 0 to 18"));
+        }
+        digits("member", text, 1)
+    })
 }
 
 /// A route to store; `accounts` are the system_ids that exist.
@@ -140,6 +187,7 @@ pub(super) fn settings(settings: &Settings) -> Result<(), Refused> {
             return Err(format!("{name} {value} is out of the range 60 to {most}; 0 means the default"));
         }
     }
+    at_most("transaction_timer_s", settings.transaction_timer_s, TRANSACTION_TIMER_MAX_S)?;
     if settings.validity_max_s != 0 && settings.validity_default_s > settings.validity_max_s {
         return Err(format!(
             "validity_default_s {} is above validity_max_s {}",
@@ -213,6 +261,42 @@ mod tests {
         assert!(refused.contains("2000") && refused.contains("esme2"), "{refused}");
         assert!(account(&esme("esme3", &["3000", "3000"]), stored.iter()).is_err());
         assert!(account(&esme("esme3", &["+300"]), stored.iter()).is_err());
+    }
+
+    #[test]
+    fn lists_have_a_name_and_members() {
+        let accounts = BTreeSet::from(["esme1"]);
+        let given = |name: &str, account: &str, members: &[&str]| DistributionList {
+            name: name.to_owned(),
+            account: account.to_owned(),
+            members: members.iter().map(|digits| Address { ton: 1, npi: 1, digits: (*digits).to_owned() }).collect(),
+        };
+        for (given, good) in [
+            (given("friends", "", &["15551", "15552"]), true),
+            (given("friends", "esme1", &["15551"]), true),
+            (given("friends", "nobody", &["15551"]), false),
+            (given("my friends", "", &["15551"]), false),
+            (given("a-name-of-21-letters.", "", &["15551"]), false),
+            (given("friends", "", &[]), false),
+            (given("friends", "", &["1", "2", "3"]), false),
+            (given("friends", "", &["15x"]), false),
+        ] {
+            assert_eq!(list(&given, &accounts, 2).is_ok(), good, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn an_account_s_choices_are_ones_that_there_are() {
+        let check = |change: fn(&mut Account)| {
+            let mut given = esme("esme1", &["1000"]);
+            change(&mut given);
+            account(&given, [].iter()).is_ok()
+        };
+        assert!(check(|account| account.receipt_utc_offset_min = -720));
+        assert!(!check(|account| account.receipt_utc_offset_min = 841));
+        assert!(check(|account| account.default_alphabet = DefaultAlphabet::Ascii as i32));
+        assert!(!check(|account| account.default_alphabet = 9));
+        assert!(!check(|account| account.receipt_content = 9));
     }
 
     #[test]

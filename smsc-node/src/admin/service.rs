@@ -8,15 +8,16 @@ use smsc_proto::rpc::admin::admin_server::Admin;
 use smsc_proto::rpc::admin::{
     AccountPutRequest, AccountsRequest, AccountsResponse, Done, DrillsRequest, DrillsResponse, FaultRequest,
     FaultResponse, HandoverRequest, HandoverResponse, HandsetSendRequest, HandsetSendResponse, HandsetsRequest,
-    HandsetsResponse, InitRequest, JoinRequest, LeaveRequest, MessageCancelRequest, MessageFindRequest,
-    MessageFindResponse, MessageShowRequest, MessageView, RoutesRequest, RoutesResponse, SessionsRequest,
-    SessionsResponse, SettingsRequest, SettingsResponse, StatusRequest, StatusResponse, sessions_response,
+    HandsetsResponse, InitRequest, JoinRequest, LeaveRequest, ListsRequest, ListsResponse, MessageCancelRequest,
+    MessageFindRequest, MessageFindResponse, MessageShowRequest, MessageView, RoutesRequest, RoutesResponse,
+    SessionsRequest, SessionsResponse, SettingsRequest, SettingsResponse, StatusRequest, StatusResponse,
+    sessions_response,
 };
 use smsc_raft::machine::Machine;
 use smsc_raft::model::command::Op;
 use smsc_raft::model::{
-    Account, AccountDelete, AccountPut, DrillPut, DrillRecord, Finish, HandsetDelete, HandsetPut, HandsetRange,
-    MessageState, Route, RouteDelete, RoutePut, Settings, SettingsPut, Submit,
+    Account, AccountDelete, AccountPut, DistributionList, DrillPut, DrillRecord, Finish, HandsetDelete, HandsetPut,
+    HandsetRange, ListDelete, ListPut, MessageState, Route, RouteDelete, RoutePut, Settings, SettingsPut, Submit,
 };
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::Store;
@@ -27,6 +28,7 @@ use super::fault::{Fault, HEADSTART};
 use super::host::{AdminConfig, AdminHost};
 use super::relay::{Answers, Relay};
 use super::{check, cluster, messages, refusal};
+use crate::smpp::multi::DESTINATIONS_MAX;
 
 /// The longest report of a drill that is kept, bytes.
 const DRILL_REPORT_BYTES_MAX: usize = 64 << 10;
@@ -199,6 +201,11 @@ impl Admin for AdminService {
                 route.prefix, delete.system_id
             )));
         }
+        let list = self.read(|machine| Ok(machine.lists().find(|list| list.account == delete.system_id).cloned()))?;
+        if let Some(list) = list {
+            let text = format!("list {:?} is kept for account {:?}: delete it first", list.name, delete.system_id);
+            return Err(Status::failed_precondition(text));
+        }
         let name = delete.system_id.clone();
         self.change(Op::AccountDelete(delete), || format!("account {name:?}")).await
     }
@@ -229,6 +236,31 @@ impl Admin for AdminService {
             account => format!("route with prefix {:?} for account {account:?}", delete.prefix),
         };
         self.change(Op::RouteDelete(delete), || what).await
+    }
+
+    async fn lists(&self, request: Request<ListsRequest>) -> Answer<ListsResponse> {
+        pass_on!(self, request, Answers::Anyone, lists);
+        let lists = self.read(|machine| Ok(machine.lists().cloned().collect()))?;
+        Ok(Response::new(ListsResponse { lists }))
+    }
+
+    async fn list_put(&self, request: Request<DistributionList>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, list_put);
+        let list = request.into_inner();
+        let _changing = self.inner.changing.lock().await;
+        let checked = self.read(|machine| {
+            let accounts: BTreeSet<&str> = machine.accounts().map(|account| account.system_id.as_str()).collect();
+            Ok(check::list(&list, &accounts, DESTINATIONS_MAX))
+        })?;
+        checked.map_err(Status::invalid_argument)?;
+        self.change(Op::ListPut(ListPut { list: Some(list) }), String::new).await
+    }
+
+    async fn list_delete(&self, request: Request<ListDelete>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, list_delete);
+        let delete = request.into_inner();
+        let name = delete.name.clone();
+        self.change(Op::ListDelete(delete), || format!("list {name:?}")).await
     }
 
     async fn handsets(&self, request: Request<HandsetsRequest>) -> Answer<HandsetsResponse> {

@@ -7,9 +7,10 @@
 //! - [`handset`]: simulated handsets
 //! - [`receipt`], [`mo`]: messages that are made here
 //!
-//! With IO: [`driver`] owns an engine while this node leads, feeds it and carries out what it asks.
+//! With IO: [`ends`] tells whoever waits for a message's end; [`driver`] owns an engine while this node leads, feeds it and carries out what it asks.
 
 pub mod driver;
+pub mod ends;
 pub mod engine;
 pub mod handset;
 pub mod mo;

@@ -23,22 +23,24 @@ pub fn network_error(error: u32) -> Option<NetworkErrorCode> {
     (error != 0).then_some(NetworkErrorCode { network_type, error_code: u16::from_be_bytes([high, low]) })
 }
 
+/// How an account and its operator want receipts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How long a receipt may wait, seconds; 0 for the default.
+    pub validity_s: u64,
+    /// Offset from UTC of the dates in its text, minutes.
+    pub utc_offset_min: i32,
+    /// Whether it goes to the bind that submitted, if that is there.
+    pub to_submitter: bool,
+}
+
 /// The receipt for `message` ending in `state` at `at_ms`, if its ESME asked for one (registered_delivery, SMPP v3.4
 /// section 5.2.17; 3, on success alone, is of v5.0).
 ///
-/// `error` is the network's code as the records keep it ([`error_of`]), `validity_s` the operator's setting, 0 for the
-/// default. Receipts and MO messages never have a receipt.
-pub fn submission(
-    message: &Message,
-    state: MessageState,
-    at_ms: u64,
-    error: u32,
-    validity_s: u64,
-) -> Option<Submission> {
-    let original = message.submission.as_ref()?;
-    if original.kind() != MessageKind::Submitted || original.account.is_empty() {
-        return None;
-    }
+/// `error` is the network's code as the records keep it ([`error_of`]). Receipts and MO messages never have a receipt.
+/// What the account wants of text and TLVs is left to the delivery: both are here.
+pub fn submission(message: &Message, state: MessageState, at_ms: u64, error: u32, terms: Terms) -> Option<Submission> {
+    let original = submitted(message)?;
     let success = matches!(state, MessageState::Delivered | MessageState::Accepted);
     let asked = match RegisteredDelivery(octet(original.registered_delivery)).receipt() {
         ReceiptRequest::Never => false,
@@ -46,45 +48,85 @@ pub fn submission(
         ReceiptRequest::OnFailure => !success,
         ReceiptRequest::OnSuccess => success,
     };
-    if !asked {
-        return None;
-    }
-    let receipt_state = ReceiptState::try_from(octet(state as u32)).unwrap_or(ReceiptState::Unknown);
-    let validity_s = if validity_s == 0 { RECEIPT_VALIDITY_DEFAULT_S } else { validity_s };
+    asked.then(|| report(message, original, state, EsmClass::DELIVERY_RECEIPT, at_ms, error, terms))
+}
+
+/// The intermediate notification for an attempt at `message` that failed for now with `error`, if its ESME asked for
+/// them (bit 4 of registered_delivery). It looks as a receipt does; its state is ENROUTE.
+pub fn notification(message: &Message, at_ms: u64, error: u32, terms: Terms) -> Option<Submission> {
+    let original = submitted(message)?;
+    let asked = RegisteredDelivery(octet(original.registered_delivery)).intermediate_notification();
+    let class = EsmClass::INTERMEDIATE_NOTIFICATION;
+    asked.then(|| report(message, original, MessageState::Enroute, class, at_ms, error, terms))
+}
+
+/// The content of a message that an ESME submitted: others are reported to nobody.
+fn submitted(message: &Message) -> Option<&Submission> {
+    let original = message.submission.as_ref()?;
+    (original.kind() == MessageKind::Submitted && !original.account.is_empty()).then_some(original)
+}
+
+fn report(
+    message: &Message,
+    original: &Submission,
+    state: MessageState,
+    class: EsmClass,
+    at_ms: u64,
+    error: u32,
+    terms: Terms,
+) -> Submission {
+    let state = ReceiptState::try_from(octet(state as u32)).unwrap_or(ReceiptState::Unknown);
+    let delivered = matches!(state, ReceiptState::Delivered | ReceiptState::Accepted);
+    let validity_s = if terms.validity_s == 0 { RECEIPT_VALIDITY_DEFAULT_S } else { terms.validity_s };
     let tlvs = Tlvs::try_from(original.tlvs.clone()).unwrap_or_default();
     let (data_coding, text) = quotation(original, &tlvs);
-    let id = message.id.to_string();
+    // The messages of a submit_multi go by the first one's id: it is the one that the ESME was told.
+    let id = message.id.saturating_sub(u64::from(original.multi_index)).to_string();
+    let date = |at_ms: u64| ReceiptDate::from_wall(WallTime::from_millis(at_ms), terms.utc_offset_min);
     let rendered = Receipt {
         id: id.clone(),
         submitted: 1,
-        delivered: u16::from(success),
-        submit_date: ReceiptDate::from_wall(WallTime::from_millis(message.accepted_at_ms)),
-        done_date: ReceiptDate::from_wall(WallTime::from_millis(at_ms)),
-        state: receipt_state,
+        delivered: u16::from(delivered),
+        submit_date: date(message.accepted_at_ms),
+        done_date: date(at_ms),
+        state,
         error: network_error(error).map_or(0, |code| code.error_code),
         text,
     };
-    Some(Submission {
+    Submission {
         kind: MessageKind::Receipt as i32,
         service_type: original.service_type.clone(),
         source: original.destination.clone(),
         destination: original.source.clone(),
-        esm_class: u32::from(EsmClass::DELIVERY_RECEIPT.0),
+        esm_class: u32::from(class.0),
         data_coding: u32::from(data_coding.0),
         short_message: rendered.render().into(),
-        tlvs: receipt_tlvs(&id, receipt_state, error, &tlvs),
+        tlvs: receipt_tlvs(&id, state, error, &tlvs),
         queue_kind: QueueKind::Esme as i32,
         queue_key: original.account.clone(),
         link: LINK_ESME.to_owned(),
         expires_at_ms: at_ms.saturating_add(validity_s.saturating_mul(1_000)),
         receipt_for: message.id,
+        session_id: if terms.to_submitter { original.session_id } else { 0 },
         ..Default::default()
-    })
+    }
 }
 
 fn octet(value: u32) -> u8 {
     u8::try_from(value).unwrap_or_default()
 }
+
+/// TLVs of the message that its receipt carries back, and as what: the reference that the ESME chose, so that it need
+/// not wait for our id to match its own; and the parts of the addresses, exchanged as the addresses are.
+const CARRIED_BACK: [(Tag, Tag); 7] = [
+    (Tag::USER_MESSAGE_REFERENCE, Tag::USER_MESSAGE_REFERENCE),
+    (Tag::SOURCE_PORT, Tag::DESTINATION_PORT),
+    (Tag::DESTINATION_PORT, Tag::SOURCE_PORT),
+    (Tag::SOURCE_SUBADDRESS, Tag::DEST_SUBADDRESS),
+    (Tag::DEST_SUBADDRESS, Tag::SOURCE_SUBADDRESS),
+    (Tag::SOURCE_ADDR_SUBUNIT, Tag::DEST_ADDR_SUBUNIT),
+    (Tag::DEST_ADDR_SUBUNIT, Tag::SOURCE_ADDR_SUBUNIT),
+];
 
 fn receipt_tlvs(id: &str, state: ReceiptState, error: u32, original: &Tlvs) -> bytes::Bytes {
     let mut tlvs = Tlvs::new();
@@ -93,9 +135,10 @@ fn receipt_tlvs(id: &str, state: ReceiptState, error: u32, original: &Tlvs) -> b
     if let Some(code) = network_error(error) {
         tlvs.push(Tag::NETWORK_ERROR_CODE, &code.to_octets()).expect("three octets fit");
     }
-    // The reference that the ESME chose comes back, so that it need not wait for our id to match its own.
-    if let Some(reference) = original.user_message_reference() {
-        tlvs.push_u16(Tag::USER_MESSAGE_REFERENCE, reference);
+    for (given, carried) in CARRIED_BACK {
+        if let Some(value) = original.get(given) {
+            tlvs.push(carried, &value).expect("a value of a TLV fits one");
+        }
     }
     bytes::Bytes::copy_from_slice(tlvs.as_bytes())
 }
@@ -143,7 +186,7 @@ mod tests {
     }
 
     fn receipt(message: &Message, state: MessageState, error: u32) -> Option<Submission> {
-        submission(message, state, 1_795_229_629_000, error, 3_600)
+        submission(message, state, 1_795_229_629_000, error, Terms { validity_s: 3_600, ..Terms::default() })
     }
 
     #[test]
@@ -186,6 +229,74 @@ mod tests {
         assert_eq!(tlvs.get(Tag::MESSAGE_STATE).as_deref(), Some(&[5][..]));
         assert_eq!(tlvs.get(Tag::NETWORK_ERROR_CODE).as_deref(), Some(&[3, 0, 27][..]));
         assert_eq!(tlvs.user_message_reference(), Some(0x1234));
+    }
+
+    #[test]
+    fn every_final_state_has_its_words() {
+        use MessageState::{Accepted, Deleted, Delivered, Expired, Rejected, Skipped, Undeliverable, Unknown};
+        for (state, stat, delivered) in [
+            (Delivered, "DELIVRD", 1),
+            (Expired, "EXPIRED", 0),
+            (Deleted, "DELETED", 0),
+            (Undeliverable, "UNDELIV", 0),
+            (Accepted, "ACCEPTD", 1),
+            (Unknown, "UNKNOWN", 0),
+            (Rejected, "REJECTD", 0),
+            (Skipped, "SKIPPED", 0),
+        ] {
+            let made = receipt(&message(1), state, 0).unwrap();
+            let parsed = ParsedReceipt::parse(&made.short_message).unwrap();
+            assert_eq!((parsed.stat.as_deref(), parsed.delivered), (Some(stat), Some(delivered)));
+            let tlvs = Tlvs::try_from(made.tlvs).unwrap();
+            assert_eq!(tlvs.get(Tag::MESSAGE_STATE).as_deref(), Some(&[state as u8][..]));
+        }
+    }
+
+    #[test]
+    fn a_failed_attempt_is_notified_when_that_was_asked_for() {
+        let terms = Terms::default();
+        assert!(notification(&message(1), 1_795_229_629_000, GSM_ABSENT, terms).is_none());
+        let made = notification(&message(0x10), 1_795_229_629_000, GSM_ABSENT, terms).unwrap();
+        assert_eq!((made.esm_class, made.receipt_for, made.kind()), (0x20, 4711, MessageKind::Receipt));
+        let parsed = ParsedReceipt::parse(&made.short_message).unwrap();
+        assert_eq!((parsed.stat.as_deref(), parsed.error.as_deref()), (Some("ENROUTE"), Some("027")));
+        assert_eq!(Tlvs::try_from(made.tlvs).unwrap().get(Tag::MESSAGE_STATE).as_deref(), Some(&[1][..]));
+    }
+
+    #[test]
+    fn it_is_as_the_account_wants_it() {
+        let mut message = message(1);
+        message.submission.as_mut().unwrap().session_id = 9;
+        let made = |terms| submission(&message, MessageState::Delivered, 1_795_229_629_000, 0, terms).unwrap();
+        let plain = made(Terms::default());
+        assert_eq!((plain.session_id, plain.expires_at_ms), (0, 1_795_229_629_000 + 7 * 86_400_000));
+        let wanted = made(Terms { utc_offset_min: -330, to_submitter: true, ..Terms::default() });
+        assert_eq!(wanted.session_id, 9);
+        let text = String::from_utf8(wanted.short_message.to_vec()).unwrap();
+        assert!(text.contains("submit date:2611202122 done date:2611202123"), "{text}");
+    }
+
+    #[test]
+    fn messages_of_submit_multi_go_by_the_id_of_the_first_and_ports_are_exchanged() {
+        let mut message = message(1);
+        let mut tlvs = Tlvs::new();
+        tlvs.push_u16(Tag::SOURCE_PORT, 1);
+        tlvs.push_u16(Tag::DESTINATION_PORT, 2);
+        tlvs.push_u8(Tag::DEST_ADDR_SUBUNIT, 3);
+        tlvs.push(Tag(0x1400), b"vendor").unwrap();
+        let original = message.submission.as_mut().unwrap();
+        (original.multi_index, original.multi_count) = (11, 20);
+        original.tlvs = Bytes::copy_from_slice(tlvs.as_bytes());
+        let made = receipt(&message, MessageState::Delivered, 0).unwrap();
+        assert_eq!(ParsedReceipt::parse(&made.short_message).unwrap().id.as_deref(), Some("4700"));
+        assert_eq!(made.receipt_for, 4711);
+        let tlvs = Tlvs::try_from(made.tlvs).unwrap();
+        assert_eq!(tlvs.get(Tag::RECEIPTED_MESSAGE_ID).as_deref(), Some(&b"4700\0"[..]));
+        assert_eq!(
+            (tlvs.source_port(), tlvs.destination_port(), tlvs.source_addr_subunit()),
+            (Some(2), Some(1), Some(3))
+        );
+        assert!(!tlvs.contains(Tag(0x1400)));
     }
 
     #[test]

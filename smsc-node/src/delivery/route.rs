@@ -10,6 +10,8 @@ use std::sync::Arc;
 use smsc_proto::status::RefusalStatus;
 use smsc_raft::model::{Account, Address, HandsetRange, QueueKind, Route};
 
+use super::receipt::Terms;
+
 /// Name of the link to an account's receivers.
 pub const LINK_ESME: &str = "esme";
 /// Name of the link to the simulated handsets, and a route's target for it.
@@ -95,6 +97,8 @@ pub struct RouteTable {
     routes: PrefixMap<Target>,
     account_routes: HashMap<String, PrefixMap<Target>>,
     handsets: PrefixMap<Arc<HandsetRange>>,
+    /// How accounts want their receipts, those who want them otherwise than by default.
+    receipts: HashMap<String, Terms>,
 }
 
 impl RouteTable {
@@ -110,6 +114,14 @@ impl RouteTable {
         let mut table = Self::default();
         for account in accounts {
             table.system_ids.insert(account.system_id.clone());
+            let terms = Terms {
+                validity_s: 0,
+                utc_offset_min: account.receipt_utc_offset_min,
+                to_submitter: account.receipts_to_submitter,
+            };
+            if terms != Terms::default() {
+                table.receipts.insert(account.system_id.clone(), terms);
+            }
             for code in &account.short_codes {
                 table.short_codes.insert(number_of(code).to_owned(), account.system_id.clone());
             }
@@ -154,6 +166,11 @@ impl RouteTable {
                 Ok(Routed { kind: QueueKind::Number, key: number.to_owned(), link: LINK_HANDSET })
             }
         }
+    }
+
+    /// How an account wants its receipts, with the operator's validity for them (seconds, 0 for the default).
+    pub fn receipt_terms(&self, account: &str, validity_s: u64) -> Terms {
+        Terms { validity_s, ..self.receipts.get(account).copied().unwrap_or_default() }
     }
 
     /// The range of simulated handsets that a number belongs to.

@@ -55,6 +55,7 @@ fn build(store: &Store, version: u64) -> Kept {
         let accounts = machine.accounts().map(|account| (account.system_id.clone(), Arc::new(account.clone())));
         let directory = Directory {
             accounts: accounts.collect(),
+            lists: machine.lists().map(|list| (list.name.clone(), Arc::new(list.clone()))).collect(),
             routes: Box::new(Table(table.clone())),
             settings: machine.settings(),
         };
@@ -74,6 +75,7 @@ impl Routes for Table {
     }
 
     fn deletion_receipt(&self, message: &Message, at_ms: u64, validity_s: u64) -> Option<Submission> {
-        receipt::submission(message, MessageState::Deleted, at_ms, 0, validity_s)
+        let account = message.submission.as_ref().map_or("", |submission| submission.account.as_str());
+        receipt::submission(message, MessageState::Deleted, at_ms, 0, self.0.receipt_terms(account, validity_s))
     }
 }

@@ -33,7 +33,9 @@ impl AdminHost for NodeState {
     }
 
     fn receipt(&self, message: &Message, state: MessageState, at_ms: u64) -> Option<Submission> {
-        receipt::submission(message, state, at_ms, 0, self.directory().settings.receipt_validity_s)
+        let account = message.submission.as_ref().map_or("", |submission| submission.account.as_str());
+        let validity_s = self.directory().settings.receipt_validity_s;
+        receipt::submission(message, state, at_ms, 0, self.table().receipt_terms(account, validity_s))
     }
 
     fn hash_password(&self, password: &str) -> Vec<u8> {

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smsc_raft::leadership::Leadership;
-use smsc_raft::model::Command;
+use smsc_raft::model::{Command, Message, Submission, command::Op};
 use smsc_raft::store::Store;
 use tokio::task::JoinHandle;
 
@@ -14,11 +15,12 @@ use super::housekeeping;
 use super::peer::NodeState;
 use crate::clock::SystemClock;
 use crate::delivery::driver::{Delivery, DeliveryParts};
+use crate::delivery::ends::Ends;
 use crate::ha::IpHold;
 use crate::ha::tickle::TickleRun;
 use crate::listen::ListenError;
 use crate::smpp::listener::{ServerParts, SmppServer};
-use crate::smpp::ports::{Centre, Directory, Done, Found};
+use crate::smpp::ports::{Between, Centre, Directory, Done, Found};
 
 /// How long an earlier leader on this host (a laptop's cluster) may take to close its listener, and how often it is
 /// looked whether it has.
@@ -48,7 +50,9 @@ impl Serving {
         let config = state.config.smpp.clone().expect("a data node has an SMPP server");
         let addresses = floating.addresses.iter().map(|net| net.addr).collect::<Vec<_>>();
         let port = config.listen_port;
+        let ends = Arc::new(Ends::default());
         let delivery = Delivery::start(DeliveryParts {
+            ends: ends.clone(),
             store: state.store.clone(),
             leadership: leadership.clone(),
             metrics: state.metrics.clone(),
@@ -60,7 +64,7 @@ impl Serving {
         let parts = ServerParts {
             config,
             node_id: state.config.node_id,
-            centre: Arc::new(StoreCentre { state: state.clone() }),
+            centre: Arc::new(StoreCentre { state: state.clone(), ends }),
             receivers: Arc::new(delivery.clone()),
             clock: Arc::new(SystemClock),
             metrics: state.metrics.clone(),
@@ -147,20 +151,52 @@ fn tickle(store: &Store, term: u64, hold: &IpHold, servers: impl Iterator<Item =
 /// The store as the SMPP server asks it.
 struct StoreCentre {
     state: Arc<NodeState>,
+    ends: Arc<Ends>,
+}
+
+fn find(store: &Store, id: u64) -> io::Result<Found> {
+    store.read(|machine| {
+        if let Some(message) = machine.message(id)? {
+            return Ok(Found::Waiting(message));
+        }
+        Ok(machine.final_record(id)?.map_or(Found::Unknown, |record| Found::Final(Box::new(record))))
+    })
 }
 
 impl Centre for StoreCentre {
     fn propose_group(&self, commands: Vec<Command>, done: Done) {
         self.state.metrics.raft_commands.add(commands.len() as u64);
+        let ends = commands.iter().any(|command| matches!(command.op, Some(Op::Finish(_)))).then(|| self.ends.clone());
+        let done: Done = match ends {
+            None => done,
+            Some(ends) => Box::new(move |result| {
+                result.iter().flatten().for_each(|outcome| ends.tell(outcome));
+                done(result);
+            }),
+        };
         self.state.store.propose_group(commands, done);
     }
 
     fn find(&self, id: u64) -> io::Result<Found> {
-        self.state.store.read(|machine| {
-            if let Some(message) = machine.message(id)? {
-                return Ok(Found::Waiting(message));
+        find(&self.state.store, id)
+    }
+
+    fn addressed(&self, account: &str, between: &Between, from: u64, limit: usize) -> io::Result<Vec<Arc<Message>>> {
+        let Between { source, destination, service_type } = between;
+        let of_service = |made: &Submission| service_type.is_empty() || made.service_type == *service_type;
+        self.state.store.read(|machine| machine.addressed(account, source, destination, from, limit, of_service))
+    }
+
+    fn outcome(&self, id: u64, within: Duration) -> Pin<Box<dyn Future<Output = io::Result<Found>> + Send>> {
+        let (store, ends) = (self.state.store.clone(), self.ends.clone());
+        Box::pin(async move {
+            let end = ends.watch(id);
+            // It may have come to its end before it was watched.
+            if matches!(find(&store, id), Ok(Found::Waiting(_))) {
+                // Whether it was told or not: the store knows.
+                let _ = tokio::time::timeout(within, end).await;
             }
-            Ok(machine.final_record(id)?.map_or(Found::Unknown, |record| Found::Final(Box::new(record))))
+            find(&store, id)
         })
     }
 

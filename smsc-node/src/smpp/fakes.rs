@@ -1,8 +1,11 @@
 //! A store, a router and a deliverer for tests.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use smsc_proto::status::RefusalStatus;
 use smsc_raft::model::{
@@ -13,7 +16,7 @@ use smsc_raft::outcome::Outcome;
 use smsc_raft::store::ProposeError;
 
 use super::account::hash_password;
-use super::ports::{Centre, DeliverResult, Directory, Done, Found, Receivers, Routed, Routes, SessionHandle};
+use super::ports::{Between, Centre, DeliverResult, Directory, Done, Found, Receivers, Routed, Routes, SessionHandle};
 
 /// Accounts esme1 (1000), esme2 (2000), sender and off, with passwords secret1 but for esme2; numbers that begin with
 /// 1555 are handsets.
@@ -36,7 +39,12 @@ pub(super) fn directory(change: impl Fn(&mut Account)) -> Directory {
         account("sender", "secret1", "3000"),
         account("off", "secret1", "4000"),
     ];
-    Directory { accounts: HashMap::from(accounts), routes: Box::new(FakeRoutes), settings: Settings::default() }
+    Directory {
+        accounts: HashMap::from(accounts),
+        lists: HashMap::new(),
+        routes: Box::new(FakeRoutes),
+        settings: Settings::default(),
+    }
 }
 
 struct FakeRoutes;
@@ -75,6 +83,8 @@ struct FakeState {
     groups: Vec<usize>,
     messages: Vec<Arc<Message>>,
     finals: HashMap<u64, FinalRecord>,
+    /// How messages in transaction mode end.
+    ends: HashMap<u64, FinalRecord>,
     sessions: Vec<SessionRecord>,
     next_session: u64,
 }
@@ -89,6 +99,7 @@ impl FakeCentre {
                 groups: vec![],
                 messages: vec![],
                 finals: HashMap::new(),
+                ends: HashMap::new(),
                 sessions: vec![],
                 next_session: 1,
             }),
@@ -120,6 +131,11 @@ impl FakeCentre {
         self.state.lock().unwrap().messages.clone()
     }
 
+    /// What a message in transaction mode will have come to.
+    pub(super) fn set_end(&self, record: FinalRecord) {
+        self.state.lock().unwrap().ends.insert(record.id, record);
+    }
+
     pub(super) fn sessions(&self) -> Vec<SessionRecord> {
         self.state.lock().unwrap().sessions.clone()
     }
@@ -134,10 +150,15 @@ impl FakeState {
                 Outcome::Stored(id)
             }
             Op::Finish(finish) => {
+                let ended = self.messages.iter().find(|message| message.id == finish.id);
+                let made = ended.and_then(|message| message.submission.clone()).unwrap_or_default();
                 let record = FinalRecord {
                     id: finish.id,
                     state: finish.state,
                     account: finish.account,
+                    source: made.source,
+                    multi_index: made.multi_index,
+                    multi_count: made.multi_count,
                     ..FinalRecord::default()
                 };
                 match self.finals.insert(finish.id, record.clone()) {
@@ -195,6 +216,27 @@ impl Centre for FakeCentre {
         }
         let message = state.messages.iter().find(|message| message.id == id);
         Ok(message.map_or(Found::Unknown, |message| Found::Waiting(message.clone())))
+    }
+
+    fn addressed(&self, account: &str, between: &Between, from: u64, limit: usize) -> io::Result<Vec<Arc<Message>>> {
+        let state = self.state.lock().unwrap();
+        let is = |address: &Option<Address>, digits: &str| address.as_ref().is_some_and(|made| made.digits == digits);
+        let wanted = |message: &&Arc<Message>| {
+            let made = message.submission.as_ref().expect("stored with it");
+            message.id >= from
+                && !state.finals.contains_key(&message.id)
+                && made.account == account
+                && is(&made.source, &between.source)
+                && is(&made.destination, &between.destination)
+                && (between.service_type.is_empty() || between.service_type == made.service_type)
+        };
+        Ok(state.messages.iter().filter(wanted).take(limit).cloned().collect())
+    }
+
+    fn outcome(&self, id: u64, _within: Duration) -> Pin<Box<dyn Future<Output = io::Result<Found>> + Send>> {
+        let ended = self.state.lock().unwrap().ends.get(&id).cloned();
+        let found = ended.map_or_else(|| self.find(id), |record| Ok(Found::Final(Box::new(record))));
+        Box::pin(std::future::ready(found))
     }
 
     fn directory(&self) -> Arc<Directory> {

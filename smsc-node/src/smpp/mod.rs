@@ -2,8 +2,9 @@
 //!
 //! Pure, without tasks or IO:
 //! - [`account`]: system_id, password and mode to an account or a refusal
-//! - [`submit`]: a submission as it came to one as it is stored, or a refusal
-//! - [`deliver`]: a stored message to the deliver_sm that carries it
+//! - [`submit`]: a submission as it came to one as it is stored, or a refusal; [`multi`]: several of them at once
+//! - [`alphabet`]: what data_coding 0 means to an account
+//! - [`deliver`]: a stored message to the deliver_sm or data_sm that carries it
 //! - [`query`]: query_sm, cancel_sm and replace_sm against what is stored
 //! - [`rate`]: how many submissions an account may make
 //! - [`status`]: which command_status each refusal earns
@@ -12,9 +13,11 @@
 //! of the rest of the node is in [`ports`].
 
 pub mod account;
+pub mod alphabet;
 pub mod connection;
 pub mod deliver;
 pub mod listener;
+pub mod multi;
 pub mod ports;
 pub mod query;
 pub mod rate;

@@ -2,11 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smsc_proto::status::{CommandStatus, RefusalStatus};
-use smsc_raft::model::{Account, Address, Command, FinalRecord, Message, QueueKind, Settings, Submission};
+use smsc_raft::model::{
+    Account, Address, Command, DistributionList, FinalRecord, Message, QueueKind, Settings, Submission,
+};
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::ProposeError;
 use tokio::sync::mpsc;
@@ -25,6 +30,17 @@ pub enum Found {
     Unknown,
 }
 
+/// The messages that cancel_sm means when it names none: those between two numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Between {
+    /// Digits of the source address.
+    pub source: String,
+    /// Digits of the destination address.
+    pub destination: String,
+    /// Only those of this service_type; empty for all.
+    pub service_type: String,
+}
+
 /// The replicated store.
 pub trait Centre: Send + Sync + 'static {
     /// Proposes commands, all in one log entry.
@@ -35,6 +51,16 @@ pub trait Centre: Send + Sync + 'static {
     /// # Errors
     /// The disk failed; the node stops.
     fn find(&self, id: u64) -> io::Result<Found>;
+
+    /// Up to `limit` messages that wait and that `account` submitted from `source` to `destination`, of ids from `from`
+    /// on, oldest first; of one service_type where one is named.
+    ///
+    /// # Errors
+    /// As for [`Centre::find`].
+    fn addressed(&self, account: &str, between: &Between, from: u64, limit: usize) -> io::Result<Vec<Arc<Message>>>;
+
+    /// Waits until a message has come to its end, but no longer than `within`, and looks it up then.
+    fn outcome(&self, id: u64, within: Duration) -> Pin<Box<dyn Future<Output = io::Result<Found>> + Send>>;
 
     /// Accounts, routes and settings as they are now. Cheap: called for every read from a connection.
     fn directory(&self) -> Arc<Directory>;
@@ -68,6 +94,8 @@ pub struct Routed {
 pub struct Directory {
     /// By system_id.
     pub accounts: HashMap<String, Arc<Account>>,
+    /// Distribution lists by name.
+    pub lists: HashMap<String, Arc<DistributionList>>,
     /// Where submissions go.
     pub routes: Box<dyn Routes>,
     /// The operator's settings.

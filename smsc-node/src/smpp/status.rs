@@ -119,9 +119,15 @@ pub enum SubmitRefusal {
     /// submit_multi without a destination.
     #[error("there is no destination")]
     NoDestinations,
-    /// A distribution list; none are kept here.
-    #[error("there are no distribution lists")]
-    DistributionList,
+    /// More destinations, with those of its lists, than one submit_multi may have.
+    #[error("there are too many destinations for one submit_multi")]
+    TooManyDestinations,
+    /// A distribution list that is not there.
+    #[error("there is no distribution list of this name")]
+    UnknownList,
+    /// A distribution list of another account.
+    #[error("the distribution list is another account's")]
+    ForeignList,
     /// The account was deleted or disabled after it had bound.
     #[error("the account may not submit any more")]
     AccountGone,
@@ -155,8 +161,9 @@ impl SubmitRefusal {
             SubmitRefusal::Length => RefusalStatus::ESME_RINVMSGLEN,
             SubmitRefusal::TwoTexts => RefusalStatus::ESME_ROPTPARNOTALLWD,
             SubmitRefusal::Tlv(error) => error.status(),
-            SubmitRefusal::NoDestinations => RefusalStatus::ESME_RINVNUMDESTS,
-            SubmitRefusal::DistributionList => RefusalStatus::ESME_RCNTSUBDL,
+            SubmitRefusal::NoDestinations | SubmitRefusal::TooManyDestinations => RefusalStatus::ESME_RINVNUMDESTS,
+            SubmitRefusal::UnknownList => RefusalStatus::ESME_RINVDLNAME,
+            SubmitRefusal::ForeignList => RefusalStatus::ESME_RCNTSUBDL,
             SubmitRefusal::AccountGone => RefusalStatus::ESME_RSUBMITFAIL,
             SubmitRefusal::Rate | SubmitRefusal::Overloaded => RefusalStatus::ESME_RTHROTTLED,
         }
@@ -170,7 +177,9 @@ impl SubmitRefusal {
             | SubmitRefusal::DestinationNpi
             | SubmitRefusal::NotRouted(_)
             | SubmitRefusal::NoDestinations
-            | SubmitRefusal::DistributionList => SubmitResult::Destination,
+            | SubmitRefusal::TooManyDestinations
+            | SubmitRefusal::UnknownList
+            | SubmitRefusal::ForeignList => SubmitResult::Destination,
             SubmitRefusal::Rate | SubmitRefusal::Overloaded => SubmitResult::Throttled,
             SubmitRefusal::AccountGone => SubmitResult::Other,
             _ => SubmitResult::Malformed,

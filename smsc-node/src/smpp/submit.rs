@@ -1,16 +1,17 @@
 //! From a submission as an ESME wrote it to one as it is stored: checked, routed, stamped. Pure.
 
 use bytes::Bytes;
-use smsc_proto::pdu::{DataSm, SubmitMulti, SubmitSm};
+use smsc_proto::pdu::{DataSm, SubmitSm};
 use smsc_proto::time::{SmppTime, WallTime};
 use smsc_proto::tlv::Tag;
 use smsc_proto::types::{
-    Address, DestAddress, EsmClass, InterfaceVersion, MessageType, MessagingMode, Npi, PriorityFlag,
-    RegisteredDelivery, ReplaceIfPresent, TimeString, Ton,
+    Address, EsmClass, InterfaceVersion, MessageType, MessagingMode, Npi, PriorityFlag, RegisteredDelivery,
+    ReplaceIfPresent, TimeString, Ton,
 };
 use smsc_raft::model::{self, Account, MessageKind, Settings, Submission};
 use std::time::Duration;
 
+use super::alphabet::{self, Text};
 use super::ports::Directory;
 use super::status::SubmitRefusal;
 
@@ -18,6 +19,9 @@ use super::status::SubmitRefusal;
 const VALIDITY_DEFAULT_S: u64 = 86_400;
 /// The longest life when the operator does not say. Seconds.
 const VALIDITY_MAX_S: u64 = 7 * 86_400;
+/// How long a message of datagram or transaction mode waits for its attempt when the operator does not say. Seconds;
+/// less than the 10 s that many ESMEs wait for a response.
+const TRANSACTION_TIMER_S: u64 = 5;
 /// Octets of short_message in v3.4 (SMPP v3.4 section 5.2.22); v5.0 allows one more.
 const SHORT_MESSAGE_OCTETS_MAX: usize = 254;
 /// Letters of a sender's name that phones show (GSM 03.40 section 9.1.2.5).
@@ -34,6 +38,8 @@ pub struct Submitter<'a> {
     pub account: &'a Account,
     /// What the ESME speaks.
     pub version: InterfaceVersion,
+    /// The session's id in the registry.
+    pub session_id: u64,
 }
 
 /// The submission to store for `submit`, received at `now`.
@@ -53,8 +59,16 @@ pub fn submission(
     let service_type = submit.service_type.as_str().ok_or(SubmitRefusal::ServiceType)?;
     let source = source(&submit.source_addr, account)?;
     let destination = destination(&submit.destination_addr)?;
-    let times = times(&submit.schedule_delivery_time, &submit.validity_period, account, &directory.settings, now)?;
+    let mut times = times(&submit.schedule_delivery_time, &submit.validity_period, account, &directory.settings, now)?;
+    let at_once = is_at_once(submit.esm_class);
+    if at_once {
+        if times.scheduled_at_ms > 0 {
+            return Err(SubmitRefusal::Schedule);
+        }
+        times.expires_at_ms = times.expires_at_ms.min((now + transaction_timer(&directory.settings)).as_millis());
+    }
     let routed = directory.routes.route(&account.system_id, &destination).map_err(SubmitRefusal::NotRouted)?;
+    let text = text(submit, account)?;
     Ok(Submission {
         account: account.system_id.clone(),
         kind: MessageKind::Submitted as i32,
@@ -65,10 +79,9 @@ pub fn submission(
         protocol_id: u32::from(submit.protocol_id),
         priority_flag: u32::from(submit.priority_flag.0),
         registered_delivery: u32::from(submit.registered_delivery.0),
-        data_coding: u32::from(submit.data_coding.0),
-        // Copies, because a slice would keep the whole receive buffer as long as the message waits.
-        short_message: Bytes::copy_from_slice(&submit.short_message),
-        tlvs: Bytes::copy_from_slice(submit.tlvs.as_bytes()),
+        data_coding: text.data_coding,
+        short_message: text.short_message,
+        tlvs: text.tlvs,
         queue_kind: routed.kind as i32,
         queue_key: routed.key,
         link: routed.link,
@@ -76,7 +89,58 @@ pub fn submission(
         scheduled_at_ms: times.scheduled_at_ms,
         receipt_for: 0,
         replace_if_present: submit.replace_if_present_flag == ReplaceIfPresent::REPLACE,
+        session_id: submitter.session_id,
+        multi_index: 0,
+        multi_count: 0,
+        attempts_max: u32::from(at_once),
     })
+}
+
+/// Whether the message is attempted once, soon or never: datagram and transaction mode (SMPP v3.4 section 2.10).
+///
+/// Both are committed like any other message, so that a positive answer means the same for all; but they do not wait
+/// for a number to come back, and are not tried again.
+fn is_at_once(class: EsmClass) -> bool {
+    matches!(class.mode(), MessagingMode::Datagram | MessagingMode::Forward)
+}
+
+/// How long a message of datagram or transaction mode may wait for its attempt.
+pub fn transaction_timer(settings: &Settings) -> Duration {
+    Duration::from_secs(or_default(u64::from(settings.transaction_timer_s), TRANSACTION_TIMER_S))
+}
+
+/// A message's text as it is stored.
+struct StoredText {
+    data_coding: u32,
+    short_message: Bytes,
+    tlvs: Bytes,
+}
+
+/// Writes the text in the alphabet of the store. Octets are copied, because a slice would keep the whole receive buffer
+/// as long as the message waits.
+fn text(submit: &SubmitSm, account: &Account) -> Result<StoredText, SubmitRefusal> {
+    let payload = submit.tlvs.get(Tag::MESSAGE_PAYLOAD);
+    let written = Text {
+        data_coding: submit.data_coding.0,
+        has_header: submit.esm_class.udhi(),
+        is_segment: submit.tlvs.contains(Tag::SAR_TOTAL_SEGMENTS),
+        octets: payload.as_ref().unwrap_or(&submit.short_message),
+    };
+    let Some((data_coding, octets)) = alphabet::stored(account.default_alphabet(), written) else {
+        return Ok(StoredText {
+            data_coding: u32::from(submit.data_coding.0),
+            short_message: Bytes::copy_from_slice(&submit.short_message),
+            tlvs: Bytes::copy_from_slice(submit.tlvs.as_bytes()),
+        });
+    };
+    let data_coding = u32::from(data_coding);
+    if payload.is_none() {
+        let tlvs = Bytes::copy_from_slice(submit.tlvs.as_bytes());
+        return Ok(StoredText { data_coding, short_message: octets.into(), tlvs });
+    }
+    let mut tlvs = submit.tlvs.without(|tag| tag == Tag::MESSAGE_PAYLOAD);
+    tlvs.push(Tag::MESSAGE_PAYLOAD, &octets).map_err(|_| SubmitRefusal::Length)?;
+    Ok(StoredText { data_coding, short_message: Bytes::new(), tlvs: Bytes::copy_from_slice(tlvs.as_bytes()) })
 }
 
 /// data_sm as the submit_sm that means the same; the message is in message_payload, and qos_time_to_live is its
@@ -104,38 +168,6 @@ fn relative(seconds: u32) -> TimeString {
     let [days, hours, minutes, seconds] = [(hours / 24).min(99), hours % 24, minutes % 60, seconds % 60];
     let text = format!("0000{days:02}{hours:02}{minutes:02}{seconds:02}000R");
     text.parse().expect("a time string has 16 characters")
-}
-
-/// submit_multi as one submit_sm for each destination, or the refusal of that destination.
-pub fn of_submit_multi(multi: &SubmitMulti) -> impl Iterator<Item = (Address, Result<SubmitSm, SubmitRefusal>)> + '_ {
-    multi.dest_addresses.iter().map(|destination| match destination {
-        DestAddress::Sme(address) => (address.clone(), Ok(single(multi, address.clone()))),
-        // unsuccess_sme has no room for the name of a list that is as long as an address: it fits.
-        DestAddress::DistributionList(name) => {
-            let named = Address::new(Ton::UNKNOWN, Npi::UNKNOWN, Bytes::copy_from_slice(name.as_bytes()));
-            (named.unwrap_or_default(), Err(SubmitRefusal::DistributionList))
-        }
-    })
-}
-
-fn single(multi: &SubmitMulti, destination_addr: Address) -> SubmitSm {
-    SubmitSm {
-        service_type: multi.service_type.clone(),
-        source_addr: multi.source_addr.clone(),
-        destination_addr,
-        esm_class: multi.esm_class,
-        protocol_id: multi.protocol_id,
-        priority_flag: multi.priority_flag,
-        schedule_delivery_time: multi.schedule_delivery_time.clone(),
-        validity_period: multi.validity_period.clone(),
-        registered_delivery: multi.registered_delivery,
-        // Not used in submit_multi (SMPP v3.4 section 4.5.1).
-        replace_if_present_flag: ReplaceIfPresent::DO_NOT_REPLACE,
-        data_coding: multi.data_coding,
-        sm_default_msg_id: multi.sm_default_msg_id,
-        short_message: multi.short_message.clone(),
-        tlvs: multi.tlvs.clone(),
-    }
 }
 
 /// When a message may be delivered; UTC milliseconds.
@@ -216,32 +248,39 @@ pub(super) fn check_registered(registered: RegisteredDelivery) -> Result<(), Sub
 
 /// Whether an ESME may submit this class of message.
 ///
-/// Datagram mode asks for less than store and forward and gets that. Forward mode asks for the outcome in the response,
-/// which is not offered. Receipts and notifications are made by message centres alone.
+/// Receipts and notifications are made by message centres alone.
 fn submittable(class: EsmClass) -> bool {
-    let kind = matches!(
+    matches!(
         class.message_type(),
         MessageType::Default
             | MessageType::DeliveryAcknowledgement
             | MessageType::UserAcknowledgement
             | MessageType::ConversationAbort
-    );
-    kind && class.mode() != MessagingMode::Forward
+    )
 }
 
 fn check_text(submit: &SubmitSm, version: InterfaceVersion) -> Result<(), SubmitRefusal> {
+    check_octets(&submit.short_message, submit.tlvs.get(Tag::MESSAGE_PAYLOAD), submit.esm_class, version)
+}
+
+/// Refuses a text that is longer than its field may be, stands in two fields, or is shorter than its header.
+pub(super) fn check_octets(
+    short_message: &Bytes,
+    payload: Option<Bytes>,
+    class: EsmClass,
+    version: InterfaceVersion,
+) -> Result<(), SubmitRefusal> {
     let longest = SHORT_MESSAGE_OCTETS_MAX + usize::from(version >= InterfaceVersion::V5_0);
-    if submit.short_message.len() > longest {
+    if short_message.len() > longest {
         return Err(SubmitRefusal::Length);
     }
-    let payload = submit.tlvs.get(Tag::MESSAGE_PAYLOAD);
     let text = match &payload {
-        Some(_) if !submit.short_message.is_empty() => return Err(SubmitRefusal::TwoTexts),
+        Some(_) if !short_message.is_empty() => return Err(SubmitRefusal::TwoTexts),
         Some(payload) => payload,
-        None => &submit.short_message,
+        None => short_message,
     };
     let header_fits = text.first().is_some_and(|length| usize::from(*length) < text.len());
-    if submit.esm_class.udhi() && !header_fits {
+    if class.udhi() && !header_fits {
         return Err(SubmitRefusal::Length);
     }
     Ok(())
@@ -296,6 +335,7 @@ mod tests {
     use super::*;
     use crate::smpp::fakes::directory;
     use smsc_proto::status::RefusalStatus;
+    use smsc_raft::model::DefaultAlphabet;
 
     const NOW: WallTime = WallTime::from_millis(1_795_229_569_000);
 
@@ -308,11 +348,15 @@ mod tests {
         }
     }
 
+    fn submitter(directory: &Directory, version: InterfaceVersion) -> Submitter<'_> {
+        Submitter { account: &directory.accounts["esme1"], version, session_id: 7 }
+    }
+
     fn submit(change: impl FnOnce(&mut SubmitSm)) -> Result<Submission, SubmitRefusal> {
         let directory = directory(|_| {});
         let mut submit = good();
         change(&mut submit);
-        let submitter = Submitter { account: &directory.accounts["esme1"], version: InterfaceVersion::V3_4 };
+        let submitter = submitter(&directory, InterfaceVersion::V3_4);
         submission(&submit, submitter, &directory, NOW)
     }
 
@@ -355,7 +399,6 @@ mod tests {
         refused(RefusalStatus::ESME_RINVSRCNPI, |s| s.source_addr.npi = Npi(99));
         refused(RefusalStatus::ESME_RINVSRCADR, |s| s.source_addr = to(Ton::UNKNOWN, "shop"));
         refused(RefusalStatus::ESME_RINVSRCADR, |s| s.source_addr = to(Ton::ALPHANUMERIC, "a name too long"));
-        refused(RefusalStatus::ESME_RINVESMCLASS, |s| s.esm_class = EsmClass(0x02));
         refused(RefusalStatus::ESME_RINVESMCLASS, |s| s.esm_class = EsmClass::DELIVERY_RECEIPT);
         refused(RefusalStatus::ESME_RINVPRTFLG, |s| s.priority_flag = PriorityFlag(5));
         refused(RefusalStatus::ESME_RINVREGDLVFLG, |s| s.registered_delivery = RegisteredDelivery(0x20));
@@ -369,6 +412,39 @@ mod tests {
         refused(RefusalStatus::ESME_RINVPARLEN, |s| s.tlvs.push_u8(Tag::USER_MESSAGE_REFERENCE, 1));
         refused(RefusalStatus::ESME_RINVEXPIRY, |s| s.validity_period = time("not a time"));
         refused(RefusalStatus::ESME_RINVSCHED, |s| s.schedule_delivery_time = time("200101000000000+"));
+    }
+
+    #[test]
+    fn datagrams_and_transactions_are_tried_once_and_soon() {
+        for class in [EsmClass(0x01), EsmClass(0x02)] {
+            let made = submit(|s| s.esm_class = class).expect("good");
+            assert_eq!((made.attempts_max, made.expires_at_ms), (1, NOW.as_millis() + 5_000));
+            let made = submit(|s| {
+                s.esm_class = class;
+                s.validity_period = time("000000000002000R");
+            });
+            assert_eq!(made.expect("good").expires_at_ms, NOW.as_millis() + 2_000);
+            refused(RefusalStatus::ESME_RINVSCHED, |s| {
+                s.esm_class = class;
+                s.schedule_delivery_time = time("000000000100000R");
+            });
+        }
+        let made = submit(|s| s.esm_class = EsmClass(0x03)).expect("good");
+        assert_eq!((made.attempts_max, made.session_id), (0, 7));
+    }
+
+    #[test]
+    fn text_in_the_account_s_alphabet_is_stored_in_ours() {
+        let directory = directory(|account| account.default_alphabet = DefaultAlphabet::Latin1 as i32);
+        let submitter = submitter(&directory, InterfaceVersion::V3_4);
+        let short = SubmitSm { short_message: "@".into(), ..good() };
+        let made = submission(&short, submitter, &directory, NOW).expect("good");
+        assert_eq!((&made.short_message[..], made.data_coding), (&b"\0"[..], 0));
+        let mut long = SubmitSm { short_message: Bytes::new(), ..good() };
+        long.tlvs.push(Tag::MESSAGE_PAYLOAD, b"\xea").expect("short");
+        long.tlvs.push_u16(Tag::USER_MESSAGE_REFERENCE, 7);
+        let made = submission(&long, submitter, &directory, NOW).expect("good");
+        assert_eq!((made.tlvs, made.data_coding), (Bytes::from_static(b"\x02\x04\0\x02\0\x07\x04\x24\0\x01\xea"), 3));
     }
 
     #[test]
@@ -405,25 +481,9 @@ mod tests {
     #[test]
     fn v5_0_has_one_octet_more() {
         let directory = directory(|_| {});
-        let submitter = Submitter { account: &directory.accounts["esme1"], version: InterfaceVersion::V5_0 };
+        let submitter = submitter(&directory, InterfaceVersion::V5_0);
         let long = SubmitSm { short_message: vec![b'x'; 255].into(), ..good() };
         assert!(submission(&long, submitter, &directory, NOW).is_ok());
-    }
-
-    #[test]
-    fn submit_multi_is_one_submission_each() {
-        let multi = SubmitMulti {
-            dest_addresses: vec![
-                DestAddress::Sme(Address::international("15551").expect("short")),
-                DestAddress::DistributionList("friends".parse().expect("short")),
-            ],
-            short_message: "hello".into(),
-            ..SubmitMulti::default()
-        };
-        let each: Vec<_> = of_submit_multi(&multi).collect();
-        assert_eq!(each.len(), 2);
-        assert_eq!(each[0].1.as_ref().map(|submit| submit.short_message.clone()), Ok("hello".into()));
-        assert_eq!(each[1].1, Err(SubmitRefusal::DistributionList));
     }
 
     #[test]

@@ -13,9 +13,9 @@ use smsc_proto::pdu::{
 };
 use smsc_proto::status::CommandStatus;
 use smsc_proto::tlv::Tag;
-use smsc_proto::types::{Address, BindMode, DestAddress, MessageId, MessageState};
+use smsc_proto::types::{Address, BindMode, DestAddress, EsmClass, MessageId, MessageState, Ton};
 use smsc_raft::leadership::{Leadership, Lease};
-use smsc_raft::model::{self, Account, Message, Submission};
+use smsc_raft::model::{self, Account, FinalRecord, Message, Submission};
 use smsc_raft::store::ProposeError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -360,6 +360,89 @@ async fn every_other_operation_is_answered() {
     );
     let alive = esme.ask(14, Body::EnquireLink(EnquireLink::default())).await;
     assert_eq!(alive.command_id(), CommandId::ENQUIRE_LINK_RESP);
+}
+
+#[tokio::test]
+async fn a_transaction_is_answered_with_its_outcome() {
+    let world = World::start(|_| {});
+    let mut esme = world.bound(BindMode::Transceiver).await;
+    let end = |id: u64, state: model::MessageState, error: u32| {
+        world.centre.set_end(FinalRecord { id, state: state as i32, error, ..FinalRecord::default() });
+    };
+    end(1, model::MessageState::Delivered, 0);
+    end(2, model::MessageState::Undeliverable, 3 << 16 | 27);
+    let data = || {
+        let to = Address::international("15551").expect("short").into();
+        Body::DataSm(DataSm { destination_addr: to, esm_class: EsmClass(2), ..Default::default() })
+    };
+    let answer = esme.ask(2, data()).await;
+    assert!(matches!(&answer.body, Body::DataSmResp(resp) if resp.message_id.as_ref().is_some_and(|id| *id == "1")));
+    let answer = esme.ask(3, data()).await;
+    assert_eq!(answer.status, CommandStatus::ESME_RDELIVERYFAILURE);
+    let Body::DataSmResp(resp) = answer.body else { panic!("{answer:?}") };
+    assert_eq!(resp.tlvs.get(Tag::NETWORK_ERROR_CODE).as_deref(), Some(&[3, 0, 27][..]));
+    // One that is under way still when the wait for it is over.
+    assert_eq!(esme.ask(4, data()).await.status, CommandStatus::ESME_RDELIVERYFAILURE);
+    assert_eq!(world.centre.messages()[0].submission.as_ref().expect("stored with it").attempts_max, 1);
+    assert_eq!(world.metrics.submits.get(SubmitResult::Accepted), 3);
+}
+
+#[tokio::test]
+async fn a_cancel_by_addresses_ends_all_that_is_between_them() {
+    let world = World::start(|_| {});
+    let mut esme = world.bound(BindMode::Transceiver).await;
+    // More than one command ends at once.
+    for sequence in 2..302 {
+        assert_eq!(esme.ask(sequence, submit("15551")).await.status, CommandStatus::ESME_ROK);
+    }
+    let other = id_of(&esme.ask(302, submit("15552")).await).clone();
+    let cancel = |ton: u8| {
+        let mut cancel = CancelSm::default();
+        cancel.destination_addr = Address::international("15551").expect("short");
+        cancel.destination_addr.ton = Ton(ton);
+        Body::CancelSm(cancel)
+    };
+    assert_eq!(esme.ask(303, cancel(2)).await.status, CommandStatus::ESME_RCANCELFAIL, "another type of number");
+    assert_eq!(esme.ask(304, cancel(1)).await.status, CommandStatus::ESME_ROK);
+    assert_eq!(esme.ask(305, cancel(1)).await.status, CommandStatus::ESME_RCANCELFAIL, "nothing is left");
+    let nowhere = Body::CancelSm(CancelSm::default());
+    assert_eq!(esme.ask(306, nowhere).await.status, CommandStatus::ESME_RINVDSTADR);
+    let strange = Body::CancelSm(CancelSm { message_id: "x".parse().expect("short"), ..Default::default() });
+    assert_eq!(esme.ask(307, strange).await.status, CommandStatus::ESME_RINVMSGID);
+    let cancel = Body::CancelSm(CancelSm { message_id: other, ..Default::default() });
+    assert_eq!(esme.ask(308, cancel).await.status, CommandStatus::ESME_ROK);
+}
+
+#[tokio::test]
+async fn the_id_of_submit_multi_stands_for_all_of_its_messages() {
+    let world = World::start(|_| {});
+    let mut esme = world.bound(BindMode::Transceiver).await;
+    let to = |digits: &'static str| DestAddress::Sme(Address::international(digits).expect("short"));
+    let multi = SubmitMulti {
+        dest_addresses: vec![to("15551"), to("15552"), to("15553")],
+        short_message: "hello".into(),
+        ..Default::default()
+    };
+    assert_eq!(esme.ask(2, Body::SubmitMulti(multi)).await.status, CommandStatus::ESME_ROK);
+    let id: MessageId = "1".parse().expect("short");
+    let state = async |esme: &mut Esme, sequence: u32| {
+        let query = QuerySm { message_id: "1".parse().expect("short"), ..Default::default() };
+        match esme.ask(sequence, Body::QuerySm(query)).await.body {
+            Body::QuerySmResp(resp) => resp.result.expect("found").message_state,
+            other => panic!("{other:?}"),
+        }
+    };
+    let replace = ReplaceSm { message_id: id.clone(), short_message: "new".into(), ..Default::default() };
+    assert_eq!(esme.ask(3, Body::ReplaceSm(replace)).await.status, CommandStatus::ESME_ROK);
+    let cancel = |to: &'static str| {
+        let destination_addr = Address { addr: to.parse().expect("short"), ..Address::default() };
+        Body::CancelSm(CancelSm { message_id: "1".parse().expect("short"), destination_addr, ..Default::default() })
+    };
+    assert_eq!(esme.ask(4, cancel("15552")).await.status, CommandStatus::ESME_ROK);
+    assert_eq!(state(&mut esme, 5).await, MessageState::ENROUTE, "two are under way");
+    assert_eq!(esme.ask(6, cancel("15552")).await.status, CommandStatus::ESME_RCANCELFAIL);
+    assert_eq!(esme.ask(7, cancel("")).await.status, CommandStatus::ESME_ROK);
+    assert_eq!(state(&mut esme, 8).await, MessageState::DELETED);
 }
 
 #[tokio::test]

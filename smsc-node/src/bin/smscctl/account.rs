@@ -8,12 +8,15 @@ use smsc_raft::model::{Account, AccountDelete};
 use crate::connect::{Client, ConnectArgs};
 use crate::exit::Failure;
 use crate::output::{Format, list, table};
+use crate::words::{AlphabetWord, ContentWord, OperationWord};
 
 /// The fields of `account list --json` and `account show --json`.
 pub const JSON_HELP: &str = "\
 JSON fields, for each account:
   system_id, may_transmit, may_receive, short_codes, binds_max (0: the node's default), window (0: the node's default),
-  rate_per_s (0: no limit), disabled, default_validity_s (0: the operator's default)";
+  rate_per_s (0: no limit), disabled, default_validity_s (0: the operator's default), default_alphabet (gsm7, latin1 or
+  ascii), receipt_content (both, text or tlvs), receipt_operation and message_operation (deliver_sm or data_sm),
+  receipt_utc_offset_min, receipts_to_submitter";
 
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
@@ -71,6 +74,24 @@ pub struct PutArgs {
     /// Life of a message that names none, 0 for the operator's default. Seconds.
     #[arg(long, value_name = "S")]
     default_validity_s: Option<u32>,
+    /// What data_coding 0 means in messages from and to the account.
+    #[arg(long, value_enum)]
+    default_alphabet: Option<AlphabetWord>,
+    /// What receipts hold.
+    #[arg(long, value_enum)]
+    receipt_content: Option<ContentWord>,
+    /// The operation by which receipts are delivered.
+    #[arg(long, value_enum)]
+    receipt_operation: Option<OperationWord>,
+    /// The operation by which other messages are delivered.
+    #[arg(long, value_enum)]
+    message_operation: Option<OperationWord>,
+    /// Offset from UTC of the dates in the text of receipts, -720 to 840. Minutes.
+    #[arg(long, value_name = "MIN", allow_hyphen_values = true)]
+    receipt_utc_offset_min: Option<i32>,
+    /// Whether receipts go to the bind that submitted, as long as it is there; otherwise to any that receives.
+    #[arg(long, value_name = "BOOL")]
+    receipts_to_submitter: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,6 +105,12 @@ struct AccountView {
     rate_per_s: u32,
     disabled: bool,
     default_validity_s: u32,
+    default_alphabet: AlphabetWord,
+    receipt_content: ContentWord,
+    receipt_operation: OperationWord,
+    message_operation: OperationWord,
+    receipt_utc_offset_min: i32,
+    receipts_to_submitter: bool,
 }
 
 /// Does it and prints.
@@ -137,6 +164,12 @@ fn put(args: PutArgs, before: Option<Account>) -> AccountPutRequest {
         rate_per_s: args.rate_per_s.unwrap_or(before.rate_per_s),
         disabled: args.disabled.unwrap_or(before.disabled),
         default_validity_s: args.default_validity_s.unwrap_or(before.default_validity_s),
+        default_alphabet: args.default_alphabet.map_or(before.default_alphabet, i32::from),
+        receipt_content: args.receipt_content.map_or(before.receipt_content, i32::from),
+        receipt_operation: args.receipt_operation.map_or(before.receipt_operation, i32::from),
+        message_operation: args.message_operation.map_or(before.message_operation, i32::from),
+        receipt_utc_offset_min: args.receipt_utc_offset_min.unwrap_or(before.receipt_utc_offset_min),
+        receipts_to_submitter: args.receipts_to_submitter.unwrap_or(before.receipts_to_submitter),
         system_id: before.system_id,
         password_hash: before.password_hash,
     };
@@ -154,6 +187,12 @@ fn view(account: Account) -> AccountView {
         rate_per_s: account.rate_per_s,
         disabled: account.disabled,
         default_validity_s: account.default_validity_s,
+        default_alphabet: account.default_alphabet.into(),
+        receipt_content: account.receipt_content.into(),
+        receipt_operation: account.receipt_operation.into(),
+        message_operation: account.message_operation.into(),
+        receipt_utc_offset_min: account.receipt_utc_offset_min,
+        receipts_to_submitter: account.receipts_to_submitter,
     }
 }
 

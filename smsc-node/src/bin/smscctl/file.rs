@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use smsc_proto::rpc::admin::{AccountPutRequest, AccountsRequest, HandsetsRequest, RoutesRequest, SettingsRequest};
+use smsc_proto::rpc::admin::{
+    AccountPutRequest, AccountsRequest, HandsetsRequest, ListsRequest, RoutesRequest, SettingsRequest,
+};
 use smsc_raft::model::handset_range::Behaviour;
-use smsc_raft::model::{Account, AccountDelete, HandsetDelete, HandsetRange, Route, RouteDelete, Settings};
+use smsc_raft::model::{
+    Account, AccountDelete, DistributionList, HandsetDelete, HandsetRange, ListDelete, Route, RouteDelete, Settings,
+};
 
 use crate::connect::{Client, ConnectArgs};
 use crate::exit::Failure;
-use crate::handset;
 use crate::output::{Format, json, print};
+use crate::words::{AlphabetWord, ContentWord, OperationWord};
+use crate::{handset, list};
 
 /// What `apply` is told.
 #[derive(Clone, Debug, Args)]
@@ -21,7 +26,7 @@ pub struct ApplyArgs {
     /// The file, TOML or JSON; - for standard input. An account may have `password` instead of `password_hash`;
     /// with neither, the one that is set stays.
     file: PathBuf,
-    /// Delete accounts, routes and handsets that the file does not have.
+    /// Delete accounts, routes, lists and handsets that the file does not have.
     #[arg(long)]
     prune: bool,
     /// Tell what would be done, do nothing.
@@ -40,6 +45,8 @@ struct ClusterFile {
     #[serde(default)]
     routes: Vec<RouteEntry>,
     #[serde(default)]
+    lists: Vec<ListEntry>,
+    #[serde(default)]
     handsets: Vec<HandsetEntry>,
 }
 
@@ -51,6 +58,7 @@ struct SettingsEntry {
     validity_max_s: u64,
     receipt_validity_s: u64,
     final_retention_s: u64,
+    transaction_timer_s: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -77,6 +85,28 @@ struct AccountEntry {
     disabled: bool,
     #[serde(default)]
     default_validity_s: u32,
+    #[serde(default)]
+    default_alphabet: AlphabetWord,
+    #[serde(default)]
+    receipt_content: ContentWord,
+    #[serde(default)]
+    receipt_operation: OperationWord,
+    #[serde(default)]
+    message_operation: OperationWord,
+    #[serde(default)]
+    receipt_utc_offset_min: i32,
+    #[serde(default)]
+    receipts_to_submitter: bool,
+}
+
+/// Members are digits, or ton/npi/digits.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ListEntry {
+    name: String,
+    #[serde(default)]
+    account: String,
+    members: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -110,6 +140,7 @@ struct Stored {
     settings: Settings,
     accounts: Vec<Account>,
     routes: Vec<Route>,
+    lists: Vec<DistributionList>,
     handsets: Vec<HandsetRange>,
 }
 
@@ -119,6 +150,7 @@ impl Stored {
             settings: client.settings(SettingsRequest {}).await?.into_inner().settings.unwrap_or_default(),
             accounts: client.accounts(AccountsRequest { with_hashes: true }).await?.into_inner().accounts,
             routes: client.routes(RoutesRequest {}).await?.into_inner().routes,
+            lists: client.lists(ListsRequest {}).await?.into_inner().lists,
             handsets: client.handsets(HandsetsRequest {}).await?.into_inner().ranges,
         })
     }
@@ -128,10 +160,12 @@ impl Stored {
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     DeleteRoute(RouteDelete),
+    DeleteList(String),
     DeleteAccount(String),
     DeleteHandset(String),
     PutAccount(Box<AccountPutRequest>),
     PutRoute(Route),
+    PutList(DistributionList),
     PutHandset(HandsetRange),
     PutSettings(Settings),
 }
@@ -142,6 +176,8 @@ impl Step {
             Step::DeleteRoute(route) if route.account.is_empty() => format!("delete route {:?}", route.prefix),
             Step::DeleteRoute(route) => format!("delete route {:?} of {}", route.prefix, route.account),
             Step::DeleteAccount(name) => format!("delete account {name}"),
+            Step::DeleteList(name) => format!("delete list {name}"),
+            Step::PutList(list) => format!("put list {}", list.name),
             Step::DeleteHandset(prefix) => format!("delete handsets {prefix}"),
             Step::PutAccount(put) => {
                 format!("put account {}", put.account.as_ref().map_or("", |account| account.system_id.as_str()))
@@ -156,6 +192,8 @@ impl Step {
         match self {
             Step::DeleteRoute(delete) => client.route_delete(delete).await.map(drop),
             Step::DeleteAccount(system_id) => client.account_delete(AccountDelete { system_id }).await.map(drop),
+            Step::DeleteList(name) => client.list_delete(ListDelete { name }).await.map(drop),
+            Step::PutList(list) => client.list_put(list).await.map(drop),
             Step::DeleteHandset(prefix) => client.handset_delete(HandsetDelete { prefix }).await.map(drop),
             Step::PutAccount(put) => client.account_put(*put).await.map(drop),
             Step::PutRoute(route) => client.route_put(route).await.map(drop),
@@ -224,11 +262,14 @@ fn steps(file: ClusterFile, stored: &Stored, prune: bool) -> Result<Vec<Step>, S
     if prune {
         let routes: BTreeSet<_> = file.routes.iter().map(|r| (r.account.as_str(), r.prefix.as_str())).collect();
         let accounts: BTreeSet<_> = file.accounts.iter().map(|a| a.system_id.as_str()).collect();
+        let lists: BTreeSet<_> = file.lists.iter().map(|list| list.name.as_str()).collect();
         let handsets: BTreeSet<_> = file.handsets.iter().map(|h| h.prefix.as_str()).collect();
         let gone = stored.routes.iter().filter(|r| !routes.contains(&(r.account.as_str(), r.prefix.as_str())));
         steps.extend(gone.map(|route| {
             Step::DeleteRoute(RouteDelete { prefix: route.prefix.clone(), account: route.account.clone() })
         }));
+        let gone = stored.lists.iter().filter(|list| !lists.contains(list.name.as_str()));
+        steps.extend(gone.map(|list| Step::DeleteList(list.name.clone())));
         let gone = stored.accounts.iter().filter(|a| !accounts.contains(a.system_id.as_str()));
         steps.extend(gone.map(|account| Step::DeleteAccount(account.system_id.clone())));
         let gone = stored.handsets.iter().filter(|h| !handsets.contains(h.prefix.as_str()));
@@ -239,6 +280,12 @@ fn steps(file: ClusterFile, stored: &Stored, prune: bool) -> Result<Vec<Step>, S
     }
     let routes = file.routes.into_iter().map(|r| Route { prefix: r.prefix, target: r.target, account: r.account });
     steps.extend(routes.filter(|route| !stored.routes.contains(route)).map(Step::PutRoute));
+    for entry in file.lists {
+        let list = list_of(entry)?;
+        if !stored.lists.contains(&list) {
+            steps.push(Step::PutList(list));
+        }
+    }
     for entry in file.handsets {
         let range = handset_of(entry)?;
         if !stored.handsets.contains(&range) {
@@ -267,11 +314,23 @@ fn account_step(entry: AccountEntry, stored: &Stored) -> Result<Option<AccountPu
         rate_per_s: entry.rate_per_s,
         disabled: entry.disabled,
         default_validity_s: entry.default_validity_s,
+        default_alphabet: entry.default_alphabet.into(),
+        receipt_content: entry.receipt_content.into(),
+        receipt_operation: entry.receipt_operation.into(),
+        message_operation: entry.message_operation.into(),
+        receipt_utc_offset_min: entry.receipt_utc_offset_min,
+        receipts_to_submitter: entry.receipts_to_submitter,
     };
     if entry.password.is_none() && known == Some(&account) {
         return Ok(None);
     }
     Ok(Some(AccountPutRequest { account: Some(account), password: entry.password.unwrap_or_default() }))
+}
+
+fn list_of(entry: ListEntry) -> Result<DistributionList, String> {
+    let members = entry.members.iter().map(|text| list::member(text)).collect::<Result<_, _>>();
+    let members = members.map_err(|reason| format!("list {}: {reason}", entry.name))?;
+    Ok(DistributionList { name: entry.name, account: entry.account, members })
 }
 
 fn handset_of(entry: HandsetEntry) -> Result<HandsetRange, String> {
@@ -295,6 +354,7 @@ fn settings_of(entry: SettingsEntry) -> Settings {
         validity_max_s: entry.validity_max_s,
         receipt_validity_s: entry.receipt_validity_s,
         final_retention_s: entry.final_retention_s,
+        transaction_timer_s: entry.transaction_timer_s,
     }
 }
 
@@ -311,6 +371,12 @@ fn file_of(stored: Stored) -> ClusterFile {
         rate_per_s: account.rate_per_s,
         disabled: account.disabled,
         default_validity_s: account.default_validity_s,
+        default_alphabet: account.default_alphabet.into(),
+        receipt_content: account.receipt_content.into(),
+        receipt_operation: account.receipt_operation.into(),
+        message_operation: account.message_operation.into(),
+        receipt_utc_offset_min: account.receipt_utc_offset_min,
+        receipts_to_submitter: account.receipts_to_submitter,
     };
     let handset = |range: HandsetRange| HandsetEntry {
         behaviour: handset::word(range.behaviour()).to_owned(),
@@ -318,6 +384,11 @@ fn file_of(stored: Stored) -> ClusterFile {
         absent_ms: range.absent_ms,
         delay_ms: range.delay_ms,
         error: range.error,
+    };
+    let list = |list: DistributionList| ListEntry {
+        name: list.name,
+        account: list.account,
+        members: list.members.iter().map(list::text_of).collect(),
     };
     let route = |route: Route| RouteEntry { prefix: route.prefix, target: route.target, account: route.account };
     ClusterFile {
@@ -327,9 +398,11 @@ fn file_of(stored: Stored) -> ClusterFile {
             validity_max_s: stored.settings.validity_max_s,
             receipt_validity_s: stored.settings.receipt_validity_s,
             final_retention_s: stored.settings.final_retention_s,
+            transaction_timer_s: stored.settings.transaction_timer_s,
         }),
         accounts: stored.accounts.into_iter().map(account).collect(),
         routes: stored.routes.into_iter().map(route).collect(),
+        lists: stored.lists.into_iter().map(list).collect(),
         handsets: stored.handsets.into_iter().map(handset).collect(),
     }
 }
@@ -359,9 +432,16 @@ mod tests {
                 password_hash: vec![1, 0xAB].into(),
                 may_transmit: true,
                 short_codes: vec!["1000".to_owned()],
+                default_alphabet: AlphabetWord::Latin1.into(),
+                receipt_utc_offset_min: -60,
                 ..Default::default()
             }],
             routes: vec![Route { prefix: "49".to_owned(), target: "handset".to_owned(), account: String::new() }],
+            lists: vec![DistributionList {
+                name: "friends".to_owned(),
+                members: vec![list::member("2/1/5551").expect("well")],
+                ..Default::default()
+            }],
             handsets: vec![HandsetRange { prefix: "1555".to_owned(), ..Default::default() }],
         }
     }
@@ -384,7 +464,13 @@ mod tests {
             steps.iter().map(Step::sentence).collect::<Vec<_>>()
         };
         assert_eq!(taken(false), ["put account esme2"]);
-        let all = ["delete route \"49\"", "delete account esme1", "delete handsets 1555", "put account esme2"];
+        let all = [
+            "delete route \"49\"",
+            "delete list friends",
+            "delete account esme1",
+            "delete handsets 1555",
+            "put account esme2",
+        ];
         assert_eq!(taken(true), all);
     }
 

@@ -8,12 +8,14 @@ mod drill;
 mod exit;
 mod file;
 mod handset;
+mod list;
 mod message;
 mod output;
 mod route;
 mod sessions;
 mod settings;
 mod status;
+mod words;
 
 use std::process::ExitCode;
 
@@ -60,6 +62,9 @@ enum Command {
     /// Where destinations go.
     #[command(subcommand)]
     Route(route::RouteCommand),
+    /// The distribution lists of submit_multi.
+    #[command(subcommand)]
+    List(list::ListCommand),
     /// Find, show and cancel messages.
     #[command(subcommand)]
     Message(message::MessageCommand),
@@ -72,9 +77,9 @@ enum Command {
     /// Make the cluster's certificates.
     #[command(subcommand)]
     Cert(cert::CertCommand),
-    /// Print accounts, routes, handsets and settings as a file (TOML, or JSON with --json).
+    /// Print accounts, routes, distribution lists, handsets and settings as a file (TOML, or JSON with --json).
     Export,
-    /// Bring accounts, routes, handsets and settings to what a file says; an export is such a file.
+    /// Bring accounts, routes, distribution lists, handsets and settings to what a file says; an export is such a file.
     Apply(file::ApplyArgs),
 }
 
@@ -106,6 +111,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Sessions { account } => sessions::run(connect, account.as_deref(), format).await,
         Command::Account(command) => account::run(connect, command, format).await,
         Command::Route(command) => route::run(connect, command, format).await,
+        Command::List(command) => list::run(connect, command, format).await,
         Command::Message(command) => message::run(connect, command, format).await,
         Command::Handset(command) => handset::run(connect, command, format).await,
         Command::Settings(command) => settings::run(connect, command, format).await,
@@ -133,6 +139,8 @@ mod tests {
             "smscctl --socket a.sock account put esme1 --password secret1 --short-code 1000",
             "smscctl --socket a.sock handset put 1777 absent --absent-ms 7000",
             "smscctl handset send 15550001 1000 Hello",
+            "smscctl account put esme1 --default-alphabet latin1 --receipt-content tlvs --receipt-utc-offset-min -330",
+            "smscctl list put friends 15551,15552 --account esme1",
             "smscctl cluster handover",
             "smscctl cert ca --dir tls --cluster demo",
             "smscctl cert node --dir tls --id 1 --name a --host 127.0.0.1",

@@ -13,7 +13,7 @@ use crate::output::Format;
 #[derive(Clone, Debug, Subcommand)]
 pub enum SettingsCommand {
     /// The settings. JSON fields: retry_delays_ms, validity_default_s, validity_max_s, receipt_validity_s,
-    /// final_retention_s; 0 or empty means the default.
+    /// final_retention_s, transaction_timer_s; 0 or empty means the default.
     Show,
     /// Change settings: options that are not given keep what is set; 0 or an empty list means the default.
     Set(SetArgs),
@@ -37,6 +37,9 @@ pub struct SetArgs {
     /// How long messages that are final answer queries. Seconds.
     #[arg(long, value_name = "S")]
     final_retention_s: Option<u64>,
+    /// How long a message of datagram or transaction mode waits for its one attempt. Seconds.
+    #[arg(long, value_name = "S")]
+    transaction_timer_s: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,6 +49,7 @@ struct SettingsView {
     validity_max_s: u64,
     receipt_validity_s: u64,
     final_retention_s: u64,
+    transaction_timer_s: u32,
 }
 
 /// Does it and prints.
@@ -77,6 +81,7 @@ fn changed(args: SetArgs, before: Settings) -> Result<Settings, Failure> {
         validity_max_s: args.validity_max_s.unwrap_or(before.validity_max_s),
         receipt_validity_s: args.receipt_validity_s.unwrap_or(before.receipt_validity_s),
         final_retention_s: args.final_retention_s.unwrap_or(before.final_retention_s),
+        transaction_timer_s: args.transaction_timer_s.unwrap_or(before.transaction_timer_s),
     })
 }
 
@@ -87,6 +92,7 @@ fn view(settings: Settings) -> SettingsView {
         validity_max_s: settings.validity_max_s,
         receipt_validity_s: settings.receipt_validity_s,
         final_retention_s: settings.final_retention_s,
+        transaction_timer_s: settings.transaction_timer_s,
     }
 }
 
@@ -95,10 +101,12 @@ fn human(view: &SettingsView) -> String {
     let delays: Vec<String> = view.retry_delays_ms.iter().map(u64::to_string).collect();
     let delays = if delays.is_empty() { "default".to_owned() } else { format!("{} ms", delays.join(", ")) };
     format!(
-        "retry delays      {delays}\nvalidity default  {}\nvalidity max      {}\nreceipt validity  {}\nfinal retention   {}",
+        "retry delays      {delays}\nvalidity default  {}\nvalidity max      {}\nreceipt validity  {}\n\
+         final retention   {}\ntransaction timer {}",
         seconds(view.validity_default_s),
         seconds(view.validity_max_s),
         seconds(view.receipt_validity_s),
         seconds(view.final_retention_s),
+        seconds(view.transaction_timer_s.into()),
     )
 }

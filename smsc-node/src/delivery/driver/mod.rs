@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::delivery::ends::Ends;
 use crate::delivery::engine::{DeliveryEngine, Effect, EngineConfig, LinkResult, Load, Loaded};
 use crate::delivery::handset::{HandsetEvent, Handsets};
 use crate::delivery::route::RouteTable;
@@ -51,6 +52,8 @@ pub struct DeliveryParts {
     pub metrics: Arc<Metrics>,
     /// The routes as they are now.
     pub table: TableSource,
+    /// Who waits for messages to come to their end.
+    pub ends: Arc<Ends>,
 }
 
 enum Input {
@@ -139,6 +142,7 @@ struct Driver {
     leadership: Leadership,
     metrics: Arc<Metrics>,
     table: TableSource,
+    ends: Arc<Ends>,
     engine: DeliveryEngine,
     handsets: Handsets,
     sessions: HashMap<u64, mpsc::Sender<ToSession>>,
@@ -162,7 +166,7 @@ impl Driver {
         received: mpsc::UnboundedReceiver<Input>,
         changes: mpsc::UnboundedReceiver<Vec<Change>>,
     ) -> io::Result<Self> {
-        let DeliveryParts { store, leadership, metrics, table } = parts;
+        let DeliveryParts { store, leadership, metrics, table, ends } = parts;
         let (stamp_ms, settings) = store.read(|machine| Ok((machine.stamp_ms(), machine.settings())))?;
         let now_ms = stamp_ms.max(SystemClock.wall().as_millis());
         let config = EngineConfig { seed: leadership.term, ..Default::default() };
@@ -172,6 +176,7 @@ impl Driver {
             leadership,
             metrics,
             table,
+            ends,
             handsets: Handsets::new(HANDSETS_REMEMBERED),
             sessions: HashMap::new(),
             changes,
@@ -369,9 +374,14 @@ impl Driver {
     fn propose(&mut self, commands: Vec<Command>) {
         self.recording += 1;
         self.metrics.raft_commands.add(commands.len() as u64);
-        let (inputs, metrics) = (self.inputs.clone(), self.metrics.clone());
+        let (inputs, metrics, ends) = (self.inputs.clone(), self.metrics.clone(), self.ends.clone());
         let done = Box::new(move |result: Result<Vec<Outcome>, ProposeError>| {
-            let recorded = result.map(|outcomes| outcomes.iter().for_each(|outcome| count(&metrics, outcome)));
+            let recorded = result.map(|outcomes| {
+                for outcome in &outcomes {
+                    count(&metrics, outcome);
+                    ends.tell(outcome);
+                }
+            });
             // Delivery may have ended meanwhile.
             let _ = inputs.send(Input::Recorded(recorded));
         });

@@ -66,6 +66,7 @@ impl Node {
             leadership: self.leadership.clone(),
             metrics: self.metrics.clone(),
             table: Arc::new(table),
+            ends: Arc::default(),
         })
     }
 

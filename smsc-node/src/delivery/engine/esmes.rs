@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use smsc_raft::machine::keys::QueueKey;
-use smsc_raft::model::{Message, QueueKind};
+use smsc_raft::model::{Message, MessageKind, QueueKind};
 
 use super::backlog::{Backlog, Position};
-use super::{DeliveryEngine, Effect, Ended, EngineConfig, LinkResult, Load, State, is_expired};
+use super::{DeliveryEngine, Effect, Ended, EngineConfig, LinkResult, Load, State, content, is_expired};
 
 /// Messages of an account held ready beside twice the windows of its sessions.
 const READY_EXTRA: usize = 256;
@@ -117,16 +117,20 @@ impl Esmes {
         }
     }
 
-    /// The next session of an account with room in its window.
-    fn session_with_room(&mut self, account: &str) -> Option<u64> {
+    /// The next session of an account with room in its window; the preferred one, if it has. 0 is none.
+    fn session_with_room(&mut self, account: &str, preferred: u64) -> Option<u64> {
         let queue = self.queues.get_mut(account)?;
         if queue.unanswered >= queue.window {
             return None;
         }
+        let has_room = |session: &Session| session.unanswered.len() < session.window;
+        if preferred > 0 && queue.sessions.contains(&preferred) && self.sessions.get(&preferred).is_some_and(has_room) {
+            return Some(preferred);
+        }
         for _ in 0..queue.sessions.len() {
             queue.turn = (queue.turn + 1) % queue.sessions.len();
             let id = queue.sessions[queue.turn];
-            if self.sessions.get(&id).is_some_and(|session| session.unanswered.len() < session.window) {
+            if self.sessions.get(&id).is_some_and(has_room) {
                 return Some(id);
             }
         }
@@ -264,6 +268,7 @@ impl DeliveryEngine {
         while let Some(queue) = self.esmes.queues.get_mut(account) {
             let Some(place) = queue.ready.first_held() else { break };
             let expired = |message: &Arc<Message>| is_expired(message, now_ms);
+            let mut preferred = 0;
             match self.index.get(place.id).map(|entry| &entry.message) {
                 Some(message) if expired(message) => {
                     let ended = Ended::expired(message);
@@ -271,13 +276,17 @@ impl DeliveryEngine {
                     self.record(now_ms, place.id, ended);
                     continue;
                 }
+                // Of a receipt alone: a message's session is the one it came from.
+                Some(message) if content(message).kind() == MessageKind::Receipt => {
+                    preferred = content(message).session_id;
+                }
                 Some(_) => {}
                 None => {
                     queue.ready.remove(place);
                     continue;
                 }
             }
-            let Some(session_id) = self.esmes.session_with_room(account) else { break };
+            let Some(session_id) = self.esmes.session_with_room(account, preferred) else { break };
             let Some(entry) = self.index.get_mut(place.id) else { continue };
             entry.state = State::OnSession(session_id);
             self.effects.push_back(Effect::SendToSession { session_id, message: entry.message.clone() });

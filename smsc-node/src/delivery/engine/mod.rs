@@ -347,14 +347,19 @@ impl DeliveryEngine {
             Ended::Failed { error, .. } if expired => {
                 Ended::Final { state: MessageState::Expired, error, attempted: true }
             }
+            Ended::Failed { error, .. } if is_last_attempt(&entry.message) => {
+                Ended::Final { state: MessageState::Undeliverable, error, attempted: true }
+            }
             result => result,
         };
+        let terms = self.routes.receipt_terms(&content(&entry.message).account, self.receipt_validity_s);
         let (op, delivered) = match result {
             Ended::Failed { error, due_at_ms } => {
-                (Op::AttemptDone(AttemptDone { id, at_ms: now_ms, error, due_at_ms }), false)
+                let notification = receipt::notification(&entry.message, now_ms, error, terms);
+                (Op::AttemptDone(AttemptDone { id, at_ms: now_ms, error, due_at_ms, notification }), false)
             }
             Ended::Final { state, error, attempted } => {
-                let receipt = receipt::submission(&entry.message, state, now_ms, error, self.receipt_validity_s);
+                let receipt = receipt::submission(&entry.message, state, now_ms, error, terms);
                 let finish = Finish {
                     id,
                     state: state as i32,
@@ -400,6 +405,12 @@ impl Ended {
 
 fn content(message: &Message) -> &Submission {
     message.submission.as_ref().expect("a message is stored with its submission")
+}
+
+/// Whether no attempt may follow the one that is under way.
+fn is_last_attempt(message: &Message) -> bool {
+    let attempts_max = content(message).attempts_max;
+    attempts_max > 0 && message.attempts + 1 >= attempts_max
 }
 
 fn is_expired(message: &Message, now_ms: u64) -> bool {

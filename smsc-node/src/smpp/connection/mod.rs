@@ -6,6 +6,7 @@
 
 mod replies;
 mod requests;
+mod transaction;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use smsc_proto::pdu::{Bind, Body};
+use smsc_proto::pdu::Bind;
 use smsc_proto::session::{CloseReason, Event, Session, SessionConfig, Side, State};
 use smsc_proto::status::CommandStatus;
 use smsc_proto::time::MonoTime;
@@ -396,8 +397,9 @@ impl Connection {
 
     fn deliver(&mut self, message: &model::Message) {
         let now = self.shared.clock.mono();
-        let sent = match deliver::deliver_sm(message, self.session.peer_version()) {
-            Ok(body) => self.session.request(now, message.id, Body::DeliverSm(body)).is_ok(),
+        let Some(account) = self.account() else { return self.delivered(message.id, DeliverResult::Lost) };
+        let sent = match deliver::request(message, self.session.peer_version(), &account) {
+            Ok(body) => self.session.request(now, message.id, body).is_ok(),
             Err(error) => {
                 tracing::warn!(peer = %self.peer, message_id = message.id, %error, "not deliverable to this ESME");
                 return self.delivered(message.id, DeliverResult::Refused(CommandStatus::ESME_RINVMSGLEN));
@@ -406,6 +408,13 @@ impl Connection {
         if !sent {
             self.delivered(message.id, DeliverResult::Lost);
         }
+    }
+
+    /// The account of the session as it is set now, or as it was when it bound if it is deleted.
+    fn account(&self) -> Option<Arc<Account>> {
+        let bound = self.bound.as_ref()?;
+        let directory = self.shared.centre.directory();
+        Some(directory.accounts.get(&bound.account.system_id).unwrap_or(&bound.account).clone())
     }
 
     fn delivered(&mut self, message_id: u64, result: DeliverResult) {

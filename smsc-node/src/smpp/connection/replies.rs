@@ -1,11 +1,13 @@
 //! Outcomes of what was proposed, turned into answers.
 
+use std::io;
 use std::sync::Arc;
 
 use smsc_proto::command::CommandId;
 use smsc_proto::pdu::{
     Body, CancelSmResp, DataSmResp, ReplaceSmResp, SubmitMultiResp, SubmitMultiResult, SubmitSmResp,
 };
+use smsc_proto::session::Ticket;
 use smsc_proto::status::{CommandStatus, RefusalStatus};
 use smsc_proto::types::{BindMode, MessageId, UnsuccessSme};
 use smsc_raft::model::Account;
@@ -15,6 +17,7 @@ use smsc_raft::store::ProposeError;
 use super::Connection;
 use super::requests::{Asked, Pending};
 use crate::metrics::{BindResult, SubmitResult};
+use crate::smpp::ports::Found;
 use crate::smpp::status::{BindRefusal, SubmitRefusal, Unproposed};
 
 /// What comes back from the store.
@@ -23,6 +26,8 @@ pub(super) enum Reply {
     Bind { account: Arc<Account>, mode: BindMode, outcome: Result<Option<Outcome>, ProposeError> },
     /// Of the requests of one read.
     Group { pending: Vec<Pending>, result: Result<Vec<Outcome>, ProposeError> },
+    /// Of a message in transaction mode: what it is at its end, or when the wait for it is over.
+    End { ticket: Ticket, id: u64, found: io::Result<Found> },
 }
 
 impl Connection {
@@ -33,6 +38,7 @@ impl Connection {
             match reply {
                 Reply::Bind { account, mode, outcome } => self.take_bind(account, mode, outcome),
                 Reply::Group { pending, result } => self.take_group(pending, result),
+                Reply::End { ticket, id, found } => self.answer_transaction(ticket, id, found),
             }
             next = self.replies.try_recv().ok();
         }
@@ -88,23 +94,32 @@ impl Connection {
     fn answer(&mut self, waiting: Pending, outcomes: &[Outcome]) {
         let Pending { ticket, asked, .. } = waiting;
         let metrics = &self.shared.metrics;
-        let answer = match (&asked, outcomes) {
+        let answer = match (asked, outcomes) {
+            (Asked::Transaction, [Outcome::Stored(id)]) => return self.await_end(ticket, *id),
             (Asked::Submit, [Outcome::Stored(id)]) => {
                 metrics.submits.inc(SubmitResult::Accepted);
                 Ok(accepted(ticket.command_id(), *id))
             }
             (Asked::Multi { refused, .. }, [Outcome::Stored(first), ..]) => {
                 metrics.submits.inc(SubmitResult::Accepted);
-                Ok(accepted_multi(*first, refused.clone()))
+                Ok(accepted_multi(*first, refused))
             }
-            (Asked::Submit | Asked::Multi { .. }, _) => {
+            (Asked::Submit | Asked::Transaction | Asked::Multi { .. }, _) => {
                 metrics.submits.inc(SubmitResult::Other);
                 Err(RefusalStatus::ESME_RSUBMITFAIL)
             }
-            (Asked::Cancel, [Outcome::Finished { .. }]) => Ok(Body::CancelSmResp(CancelSmResp::default())),
-            (Asked::Cancel, _) => Err(RefusalStatus::ESME_RCANCELFAIL),
-            (Asked::Replace, [Outcome::Stored(_)]) => Ok(Body::ReplaceSmResp(ReplaceSmResp::default())),
-            (Asked::Replace, _) => Err(RefusalStatus::ESME_RREPLACEFAIL),
+            (Asked::Cancel { next: Some(mut next), .. }, outcomes) => {
+                next.cancelled |= outcomes.iter().any(is_finished);
+                return self.cancel(ticket, *next);
+            }
+            (Asked::Cancel { cancelled, .. }, outcomes) if cancelled || outcomes.iter().any(is_finished) => {
+                Ok(Body::CancelSmResp(CancelSmResp::default()))
+            }
+            (Asked::Cancel { .. }, _) => Err(RefusalStatus::ESME_RCANCELFAIL),
+            (Asked::Replace { .. }, outcomes) if outcomes.iter().any(is_replaced) => {
+                Ok(Body::ReplaceSmResp(ReplaceSmResp::default()))
+            }
+            (Asked::Replace { .. }, _) => Err(RefusalStatus::ESME_RREPLACEFAIL),
         };
         match answer {
             Ok(body) => self.session.respond(ticket, CommandStatus::ESME_ROK, body),
@@ -113,7 +128,15 @@ impl Connection {
     }
 }
 
-fn accepted(command_id: CommandId, id: u64) -> Body {
+fn is_finished(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Finished { .. })
+}
+
+fn is_replaced(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Stored(_))
+}
+
+pub(super) fn accepted(command_id: CommandId, id: u64) -> Body {
     let message_id = Some(message_id(id));
     match command_id {
         CommandId::DATA_SM => Body::DataSmResp(DataSmResp { message_id, ..DataSmResp::default() }),
@@ -128,6 +151,6 @@ fn accepted_multi(first: u64, unsuccess_smes: Vec<UnsuccessSme>) -> Body {
     Body::SubmitMultiResp(SubmitMultiResp { result: Some(result), ..SubmitMultiResp::default() })
 }
 
-fn message_id(id: u64) -> MessageId {
+pub(super) fn message_id(id: u64) -> MessageId {
     MessageId::new(id.to_string()).expect("a decimal number is short and holds no NUL")
 }

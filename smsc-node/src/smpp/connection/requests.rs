@@ -3,21 +3,26 @@
 use std::sync::Arc;
 
 use smsc_proto::pdu::{
-    Body, CancelSm, QuerySm, QuerySmResp, ReplaceSm, SubmitMulti, SubmitMultiResp, SubmitMultiResult, SubmitSm,
+    Body, CancelSm, CancelSmResp, QuerySm, QuerySmResp, QuerySmResult, ReplaceSm, SubmitMulti, SubmitMultiResp,
+    SubmitMultiResult, SubmitSm,
 };
 use smsc_proto::session::Ticket;
 use smsc_proto::status::{CommandStatus, RefusalStatus};
 use smsc_proto::time::MonoTime;
-use smsc_proto::types::{Address, UnsuccessSme};
-use smsc_raft::model::{Command, Submission, Submit, command::Op};
+use smsc_proto::types::{MessagingMode, UnsuccessSme};
+use smsc_raft::model::{Command, Message, Submission, Submit, command::Op};
 
-use super::Connection;
 use super::replies::Reply;
+use super::{Bound, Connection};
 use crate::metrics::SubmitResult;
+use crate::smpp::multi::{self, Sorted};
 use crate::smpp::ports::{Directory, Found};
-use crate::smpp::query;
+use crate::smpp::query::{self, CancelTarget};
 use crate::smpp::status::SubmitRefusal;
 use crate::smpp::submit::{self, Submitter};
+
+/// Messages that one command of cancel_sm by addresses ends; more are ended in further rounds, one after the other.
+const CANCEL_AT_ONCE: usize = 256;
 
 /// What one read gave to propose, and who waits for it.
 #[derive(Default)]
@@ -39,25 +44,36 @@ pub(super) struct Pending {
 pub(super) enum Asked {
     /// submit_sm or data_sm: one outcome.
     Submit,
+    /// The same in transaction mode: one outcome, and then the message's end is waited for.
+    Transaction,
     /// submit_multi: an outcome for each destination that was not refused at once.
     Multi { count: usize, refused: Vec<UnsuccessSme> },
-    /// cancel_sm: one outcome.
-    Cancel,
-    /// replace_sm: one outcome.
-    Replace,
+    /// cancel_sm: an outcome for each message that it means; whether a round before ended any, and the next round.
+    Cancel { count: usize, cancelled: bool, next: Option<Box<NextCancel>> },
+    /// replace_sm: an outcome for each message that it means.
+    Replace { count: usize },
 }
 
 impl Asked {
     pub(super) fn outcomes(&self) -> usize {
         match self {
-            Asked::Multi { count, .. } => *count,
-            Asked::Submit | Asked::Cancel | Asked::Replace => 1,
+            Asked::Multi { count, .. } | Asked::Cancel { count, .. } | Asked::Replace { count } => *count,
+            Asked::Submit | Asked::Transaction => 1,
         }
     }
 
     pub(super) fn is_submission(&self) -> bool {
-        matches!(self, Asked::Submit | Asked::Multi { .. })
+        matches!(self, Asked::Submit | Asked::Transaction | Asked::Multi { .. })
     }
+}
+
+/// A cancel_sm by addresses that means more messages than one command ends.
+pub(super) struct NextCancel {
+    request: CancelSm,
+    /// Messages before this id were ended, or could not be.
+    from: u64,
+    /// Whether any was.
+    pub cancelled: bool,
 }
 
 impl Connection {
@@ -67,7 +83,9 @@ impl Connection {
             Body::DataSm(data) => self.submit(ticket, submit::of_data_sm(data)),
             Body::SubmitMulti(multi) => self.submit_multi(ticket, &multi),
             Body::QuerySm(query) => self.query(ticket, &query),
-            Body::CancelSm(cancel) => self.cancel(ticket, &cancel),
+            Body::CancelSm(cancel) => {
+                self.cancel(ticket, NextCancel { request: cancel, from: 0, cancelled: false });
+            }
             Body::ReplaceSm(replace) => self.replace(ticket, &replace),
             // There is no cell broadcast here.
             Body::BroadcastSm(broadcast) => {
@@ -103,49 +121,59 @@ impl Connection {
     }
 
     fn submit(&mut self, ticket: Ticket, submit: Result<SubmitSm, SubmitRefusal>) {
+        let mode = submit.as_ref().map(|submit| submit.esm_class.mode());
+        let asked = if mode == Ok(MessagingMode::Forward) { Asked::Transaction } else { Asked::Submit };
         match submit.and_then(|submit| self.check_submission(&submit)) {
             Ok(submission) => {
                 self.group.commands.push(submit_command(submission));
-                self.wait_for_outcome(ticket, Asked::Submit);
+                self.wait_for_outcome(ticket, asked);
             }
             Err(refusal) => self.refuse_submission(ticket, &refusal),
         }
     }
 
-    fn submit_multi(&mut self, ticket: Ticket, multi: &SubmitMulti) {
-        if multi.dest_addresses.is_empty() {
-            return self.refuse_submission(ticket, &SubmitRefusal::NoDestinations);
-        }
-        let mut refused = Vec::new();
-        let mut count = 0;
-        for (destination, submit) in submit::of_submit_multi(multi) {
-            match submit.and_then(|submit| self.check_submission(&submit)) {
-                Ok(submission) => {
-                    self.group.commands.push(submit_command(submission));
-                    count += 1;
-                }
-                Err(refusal) => refused.push(unsuccess(destination, refusal.status().get())),
+    fn submit_multi(&mut self, ticket: Ticket, request: &SubmitMulti) {
+        match self.sort_multi(request) {
+            Err(refusal) => self.refuse_submission(ticket, &refusal),
+            Ok(Sorted { accepted, refused }) if accepted.is_empty() => {
+                self.shared.metrics.submits.inc(SubmitResult::Destination);
+                let result = SubmitMultiResult { unsuccess_smes: refused, ..SubmitMultiResult::default() };
+                let resp = SubmitMultiResp { result: Some(result), ..SubmitMultiResp::default() };
+                self.session.respond(ticket, CommandStatus::ESME_RSUBMITFAIL, Body::SubmitMultiResp(resp));
+            }
+            Ok(Sorted { accepted, refused }) => {
+                let count = accepted.len();
+                self.group.commands.extend(accepted.into_iter().map(submit_command));
+                self.wait_for_outcome(ticket, Asked::Multi { count, refused });
             }
         }
-        if count > 0 {
-            return self.wait_for_outcome(ticket, Asked::Multi { count, refused });
-        }
-        self.shared.metrics.submits.inc(SubmitResult::Destination);
-        let result = SubmitMultiResult { unsuccess_smes: refused, ..SubmitMultiResult::default() };
-        let resp = SubmitMultiResp { result: Some(result), ..SubmitMultiResp::default() };
-        self.session.respond(ticket, CommandStatus::ESME_RSUBMITFAIL, Body::SubmitMultiResp(resp));
+    }
+
+    fn sort_multi(&mut self, request: &SubmitMulti) -> Result<Sorted, SubmitRefusal> {
+        let directory = self.directory();
+        let (bound, submitter) = self.submitter(&directory)?;
+        let clock = &self.shared.clock;
+        let admit = || bound.bucket.take(submitter.account.rate_per_s, clock.mono());
+        multi::sort(request, submitter, &directory, clock.wall(), admit)
     }
 
     fn check_submission(&mut self, submit: &SubmitSm) -> Result<Submission, SubmitRefusal> {
         let directory = self.directory();
-        let version = self.session.peer_version();
+        let (bound, submitter) = self.submitter(&directory)?;
+        let clock = &self.shared.clock;
+        let submission = submit::submission(submit, submitter, &directory, clock.wall())?;
+        // What is wrong anyway does not use up the rate.
+        let admitted = bound.bucket.take(submitter.account.rate_per_s, clock.mono());
+        if admitted { Ok(submission) } else { Err(SubmitRefusal::Rate) }
+    }
+
+    /// Who submits in this session, with the account as the directory has it.
+    fn submitter<'a>(&'a self, directory: &'a Directory) -> Result<(&'a Bound, Submitter<'a>), SubmitRefusal> {
         let bound = self.bound.as_ref().ok_or(SubmitRefusal::AccountGone)?;
         let account = directory.accounts.get(&bound.account.system_id).filter(|account| !account.disabled);
         let account = account.ok_or(SubmitRefusal::AccountGone)?;
-        let clock = &self.shared.clock;
-        let submission = submit::submission(submit, Submitter { account, version }, &directory, clock.wall())?;
-        // What is wrong anyway does not use up the rate.
-        if bound.bucket.take(account.rate_per_s, clock.mono()) { Ok(submission) } else { Err(SubmitRefusal::Rate) }
+        let version = self.session.peer_version();
+        Ok((bound, Submitter { account, version, session_id: bound.session_id }))
     }
 
     pub(super) fn refuse_submission(&mut self, ticket: Ticket, refusal: &SubmitRefusal) {
@@ -155,15 +183,7 @@ impl Connection {
     }
 
     fn query(&mut self, ticket: Ticket, request: &QuerySm) {
-        let version = self.session.peer_version();
-        let result = match (query::id_of(&request.message_id), &self.bound) {
-            (Some(id), Some(bound)) => match self.shared.centre.find(id) {
-                Ok(found) => query::query(request, &bound.account, &found, version),
-                Err(_) => Err(RefusalStatus::ESME_RSYSERR),
-            },
-            _ => Err(RefusalStatus::ESME_RQUERYFAIL),
-        };
-        match result {
+        match self.query_result(request) {
             Ok(result) => {
                 let resp = QuerySmResp { result: Some(result), ..QuerySmResp::default() };
                 self.session.respond(ticket, CommandStatus::ESME_ROK, Body::QuerySmResp(resp));
@@ -172,44 +192,112 @@ impl Connection {
         }
     }
 
-    fn cancel(&mut self, ticket: Ticket, request: &CancelSm) {
-        let directory = self.directory();
-        let now = self.shared.clock.wall();
-        let finish = match (self.waiting(&request.message_id), &self.bound) {
-            (Some(message), Some(bound)) => query::cancel(request, &bound.account, &message, &directory, now),
-            _ => Err(RefusalStatus::ESME_RCANCELFAIL),
-        };
-        match finish {
-            Ok(finish) => {
-                self.group.commands.push(Command { op: Some(Op::Finish(finish)) });
-                self.wait_for_outcome(ticket, Asked::Cancel);
+    fn query_result(&self, request: &QuerySm) -> Result<QuerySmResult, RefusalStatus> {
+        let version = self.session.peer_version();
+        let account = self.account().ok_or(RefusalStatus::ESME_RQUERYFAIL)?;
+        let id = query::id_of(&request.message_id).ok_or(RefusalStatus::ESME_RINVMSGID)?;
+        let first = self.find(id)?;
+        let mut result = query::query(request, &account, &first, version)?;
+        for id in query::ids(id, &first).skip(1) {
+            if !query::is_final(&result) {
+                break;
+            }
+            // One that is forgotten by now says nothing against the others.
+            if let Ok(next) = query::query(request, &account, &self.find(id)?, version) {
+                result = query::together(result, next);
+            }
+        }
+        Ok(result)
+    }
+
+    /// A failing disk stops the node; until then nothing is told.
+    fn find(&self, id: u64) -> Result<Found, RefusalStatus> {
+        self.shared.centre.find(id).map_err(|_| RefusalStatus::ESME_RSYSERR)
+    }
+
+    /// Ends what a cancel_sm means, or goes on with it.
+    pub(super) fn cancel(&mut self, ticket: Ticket, step: NextCancel) {
+        let cancelled = step.cancelled;
+        match self.cancel_step(step) {
+            Ok((commands, _)) if commands.is_empty() => {
+                self.session.respond(ticket, CommandStatus::ESME_ROK, Body::CancelSmResp(CancelSmResp::default()));
+            }
+            Ok((commands, next)) => {
+                let count = commands.len();
+                self.group.commands.extend(commands);
+                self.wait_for_outcome(ticket, Asked::Cancel { count, cancelled, next });
             }
             Err(status) => self.session.refuse(ticket, status),
+        }
+    }
+
+    /// The commands of one round, and the next one if there may be one. No commands: everything is ended.
+    fn cancel_step(&mut self, step: NextCancel) -> Result<(Vec<Command>, Option<Box<NextCancel>>), RefusalStatus> {
+        let NextCancel { request, mut from, cancelled } = step;
+        let account = self.account().ok_or(RefusalStatus::ESME_RCANCELFAIL)?;
+        let target = CancelTarget::of(&request, &account)?;
+        let (directory, now) = (self.directory(), self.shared.clock.wall());
+        loop {
+            let (messages, more) = match &target {
+                CancelTarget::Id(id) => (self.waiting(*id)?, None),
+                CancelTarget::Between(between) => {
+                    let found = self.shared.centre.addressed(&account.system_id, between, from, CANCEL_AT_ONCE);
+                    let found = found.map_err(|_| RefusalStatus::ESME_RSYSERR)?;
+                    let more = found.last().filter(|_| found.len() == CANCEL_AT_ONCE).map(|last| last.id + 1);
+                    (found, more)
+                }
+            };
+            let finish = |message: &Arc<Message>| query::cancel(&request, &account, message, &directory, now).ok();
+            let commands: Vec<_> = messages.iter().filter_map(finish).map(Op::Finish).map(command).collect();
+            match more {
+                // All of them were between other types of number.
+                Some(next) if commands.is_empty() => from = next,
+                None if commands.is_empty() && !cancelled => return Err(RefusalStatus::ESME_RCANCELFAIL),
+                _ => {
+                    let next = more.map(|from| Box::new(NextCancel { request, from, cancelled }));
+                    return Ok((commands, next));
+                }
+            }
         }
     }
 
     fn replace(&mut self, ticket: Ticket, request: &ReplaceSm) {
-        let directory = self.directory();
-        let now = self.shared.clock.wall();
-        let replace = match (self.waiting(&request.message_id), &self.bound) {
-            (Some(message), Some(bound)) => query::replace(request, &bound.account, &message, &directory, now),
-            _ => Err(RefusalStatus::ESME_RREPLACEFAIL),
-        };
-        match replace {
-            Ok(replace) => {
-                self.group.commands.push(Command { op: Some(Op::Replace(replace)) });
-                self.wait_for_outcome(ticket, Asked::Replace);
+        match self.replacements(request) {
+            Ok(commands) => {
+                let count = commands.len();
+                self.group.commands.extend(commands);
+                self.wait_for_outcome(ticket, Asked::Replace { count });
             }
             Err(status) => self.session.refuse(ticket, status),
         }
     }
 
-    /// The message that waits under this id. A failing disk stops the node; until then nothing is found.
-    fn waiting(&self, message_id: &smsc_proto::types::MessageId) -> Option<Arc<smsc_raft::model::Message>> {
-        match self.shared.centre.find(query::id_of(message_id)?) {
-            Ok(Found::Waiting(message)) => Some(message),
-            Ok(Found::Final(_) | Found::Unknown) | Err(_) => None,
+    fn replacements(&mut self, request: &ReplaceSm) -> Result<Vec<Command>, RefusalStatus> {
+        let (directory, now) = (self.directory(), self.shared.clock.wall());
+        let version = self.session.peer_version();
+        let account = self.account().ok_or(RefusalStatus::ESME_RREPLACEFAIL)?;
+        let id = query::id_of(&request.message_id).ok_or(RefusalStatus::ESME_RINVMSGID)?;
+        let replace = |message: &Arc<Message>| query::replace(request, &account, message, version, &directory, now);
+        let replaces: Vec<_> = self.waiting(id)?.iter().map(replace).collect::<Result<_, _>>()?;
+        match replaces.is_empty() {
+            true => Err(RefusalStatus::ESME_RREPLACEFAIL),
+            false => Ok(replaces.into_iter().map(Op::Replace).map(command).collect()),
         }
+    }
+
+    /// The messages that wait of those that an id stands for.
+    fn waiting(&self, id: u64) -> Result<Vec<Arc<Message>>, RefusalStatus> {
+        let first = self.find(id)?;
+        let mut waiting = Vec::new();
+        for further in query::ids(id, &first).skip(1) {
+            if let Found::Waiting(message) = self.find(further)? {
+                waiting.push(message);
+            }
+        }
+        if let Found::Waiting(message) = first {
+            waiting.insert(0, message);
+        }
+        Ok(waiting)
     }
 
     fn wait_for_outcome(&mut self, ticket: Ticket, asked: Asked) {
@@ -218,15 +306,10 @@ impl Connection {
     }
 }
 
-pub(super) fn unsuccess(destination: Address, status: CommandStatus) -> UnsuccessSme {
-    UnsuccessSme {
-        dest_addr_ton: destination.ton,
-        dest_addr_npi: destination.npi,
-        destination_addr: destination.addr,
-        error_status_code: status,
-    }
+fn submit_command(submission: Submission) -> Command {
+    command(Op::Submit(Submit { submission: Some(submission) }))
 }
 
-fn submit_command(submission: Submission) -> Command {
-    Command { op: Some(Op::Submit(Submit { submission: Some(submission) })) }
+fn command(op: Op) -> Command {
+    Command { op: Some(op) }
 }

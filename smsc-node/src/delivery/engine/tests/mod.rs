@@ -4,4 +4,5 @@ mod esmes;
 mod memory;
 mod numbers;
 mod random;
+mod receipts;
 mod world;
