@@ -3,12 +3,14 @@
 //!
 //! - [`load`]: `smsc-load`, which submits, counts and checks; its journals and what can be concluded from them
 //! - [`lab`]: a cluster of real processes, its faults, and programs run beside it; removed when it is dropped
+//! - [`esme`]: an ESME that does one thing after the other
 //! - [`process`]: the load generator as a process in the lab
 //! - [`owners`]: who holds the floating address, and who answers for it, at every moment
 //! - [`sim`]: a clock, logs and a network of our own, and everything that goes wrong in them, from one seed
 //! - [`invariant`]: what must hold in every world
 //! - [`oracle`]: what ESMEs know of their submissions
 
+pub mod esme;
 pub mod invariant;
 pub mod lab;
 pub mod load;

@@ -1,4 +1,5 @@
-// A session of npm's smpp: bind, enquire_link, submit, query_sm, the receipt, unbind.
+// A session of npm's smpp: bind, enquire_link, submit, query_sm, the receipt, replace_sm, cancel_sm by id and by addresses,
+// submit_multi, data_sm with its outcome in the response, unbind.
 // Arguments: host port system_id password source. Exit code 0 if all of it happened.
 'use strict';
 const smpp = require('smpp');
@@ -51,9 +52,41 @@ async function main() {
   if (!text.startsWith(`id:${submitted.message_id} `) || !text.includes('stat:DELIVRD')) fail(`a receipt with this text: ${text}`);
   const asked = await request('query_sm', { message_id: submitted.message_id, source_addr: source });
   if (asked.message_state !== 2) fail(`query_sm tells state ${asked.message_state}`);
+  await operations();
   await request('unbind', {});
-  console.log(`node smpp: message ${submitted.message_id} acknowledged, its receipt came, query_sm says delivered`);
+  console.log(`node smpp: message ${submitted.message_id} acknowledged, its receipt came, query_sm says delivered; replaced, cancelled, to many, by data_sm`);
   process.exit(0);
+}
+
+// Numbers that begin with 1777 are out of reach for seconds: what is sent there can be replaced and cancelled.
+async function operations() {
+  const to = (destination_addr) => ({ dest_addr_ton: 1, dest_addr_npi: 1, destination_addr });
+  const state = async (message_id) => (await request('query_sm', { message_id, source_addr: source })).message_state;
+
+  const { message_id } = await request('submit_sm', { source_addr: source, ...to('17770004712'), short_message: 'first' });
+  await request('replace_sm', { message_id, source_addr: source, short_message: 'second' });
+  await request('cancel_sm', { message_id, source_addr: source, ...to('17770004712') });
+  if ((await state(message_id)) !== 4) fail('the cancelled message is not deleted');
+
+  const many = await request('submit_multi', {
+    source_addr: source,
+    dest_address: [to('15550004713'), to('17770004713'), to('999')],
+    short_message: 'to many',
+  });
+  const refused = many.unsuccess_sme;
+  if (refused.length !== 1 || refused[0].destination_addr !== '999' || refused[0].error_status_code !== 0x0b) {
+    fail(`submit_multi refuses ${JSON.stringify(refused)}`);
+  }
+  await request('cancel_sm', { message_id: '', source_addr: source, ...to('17770004713') });
+  if ((await state(many.message_id)) !== 4) fail('what was left of submit_multi is not deleted');
+
+  const data = await request('data_sm', {
+    source_addr: source,
+    ...to('15550004714'),
+    esm_class: 2,
+    message_payload: 'by data_sm',
+  });
+  if ((await state(data.message_id)) !== 2) fail('data_sm was answered before its message was delivered');
 }
 
 session.on('connect', () => main().catch((error) => fail(error.stack)));

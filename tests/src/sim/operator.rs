@@ -115,6 +115,9 @@ impl Operator {
     }
 }
 
+/// How receipts of what is cancelled are made.
+const TERMS: receipt::Terms = receipt::Terms { validity_s: 3_600, utc_offset_min: 0, to_submitter: false };
+
 /// Cancels, replaces, or wakes; or handsets behave otherwise for a while.
 fn act(world: &mut World, machine: &Machine, now_ms: u64) -> io::Result<Option<Op>> {
     let chance = &mut world.chance;
@@ -134,7 +137,7 @@ fn act(world: &mut World, machine: &Machine, now_ms: u64) -> io::Result<Option<O
             id: message.id,
             state: MessageState::Deleted as i32,
             at_ms: now_ms,
-            receipt: receipt::submission(message, MessageState::Deleted, now_ms, 0, 3_600),
+            receipt: receipt::submission(message, MessageState::Deleted, now_ms, 0, TERMS),
             ..Finish::default()
         }),
         1 if submission.kind() == MessageKind::Submitted => Op::Replace(Replace {
@@ -144,6 +147,7 @@ fn act(world: &mut World, machine: &Machine, now_ms: u64) -> io::Result<Option<O
             registered_delivery: submission.registered_delivery,
             scheduled_at_ms: if chance.one_in(3) { now_ms + chance.between(100, 2_000) } else { 0 },
             expires_at_ms: 0,
+            message_payload: None,
         }),
         2 if submission.queue_kind() == QueueKind::Number => {
             Op::QueueWake(QueueWake { kind: submission.queue_kind, key: submission.queue_key.clone() })

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use smsc_node::delivery::engine::LinkResult;
 use smsc_node::delivery::receipt;
 use smsc_node::delivery::route::RouteTable;
-use smsc_node::smpp::deliver::deliver_sm;
+use smsc_node::smpp::deliver;
 use smsc_node::smpp::ports::{DeliverResult, Directory, Routed, Routes};
 use smsc_node::smpp::submit::{self, Submitter};
 use smsc_proto::pdu::{Body, SubmitSm, SubmitSmResp};
@@ -28,7 +28,9 @@ pub fn directory(machine: &Machine) -> (Arc<RouteTable>, Directory) {
     let table = Arc::new(RouteTable::build(machine.accounts(), machine.routes(), machine.handsets()));
     let accounts = machine.accounts().map(|account| (account.system_id.clone(), Arc::new(account.clone())));
     let accounts: HashMap<_, _> = accounts.collect();
-    let directory = Directory { accounts, routes: Box::new(Table(table.clone())), settings: machine.settings() };
+    let lists = machine.lists().map(|list| (list.name.clone(), Arc::new(list.clone()))).collect();
+    let routes = Box::new(Table(table.clone()));
+    let directory = Directory { accounts, lists, routes, settings: machine.settings() };
     (table, directory)
 }
 
@@ -41,7 +43,7 @@ impl Routes for Table {
     }
 
     fn deletion_receipt(&self, message: &Message, at_ms: u64, validity_s: u64) -> Option<Submission> {
-        receipt::submission(message, MessageState::Deleted, at_ms, 0, validity_s)
+        receipt::submission(message, MessageState::Deleted, at_ms, 0, self.0.receipt_terms("", validity_s))
     }
 }
 
@@ -183,7 +185,8 @@ impl Server {
         reports: &mut Vec<Report>,
     ) {
         let Some(bound) = &self.bound else { return self.session.refuse(ticket, RefusalStatus::ESME_RSYSERR) };
-        let submitter = Submitter { account: &bound.account, version: self.session.peer_version() };
+        let version = self.session.peer_version();
+        let submitter = Submitter { account: &bound.account, version, session_id: bound.session_id };
         match submit::submission(submit, submitter, directory, WallTime::from_millis(served.wall_ms)) {
             Ok(submission) => {
                 let tag = tag(&submission.short_message).unwrap_or(usize::MAX);
@@ -233,11 +236,11 @@ impl Server {
 
     /// Sends a message; what becomes of it is reported, at once if it cannot be sent.
     pub fn deliver(&mut self, now: MonoTime, message: &Message, reports: &mut Vec<Report>) {
-        let receives = self.bound.as_ref().is_some_and(|bound| bound.receives);
-        let sent = receives
-            && matches!(self.session.state(), State::Bound(_))
-            && deliver_sm(message, self.session.peer_version())
-                .is_ok_and(|body| self.session.request(now, message.id, Body::DeliverSm(body)).is_ok());
+        let receiver = self.bound.as_ref().filter(|bound| bound.receives);
+        let version = self.session.peer_version();
+        let request = receiver.and_then(|bound| deliver::request(message, version, &bound.account).ok());
+        let sent = matches!(self.session.state(), State::Bound(_))
+            && request.is_some_and(|body| self.session.request(now, message.id, body).is_ok());
         if !sent {
             self.delivered(message.id, DeliverResult::Lost, reports);
         }
