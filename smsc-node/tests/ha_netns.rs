@@ -3,8 +3,25 @@
 
 #![allow(missing_docs, reason = "a test binary")]
 
+/// Skips the calling test, loudly, where namespaces cannot be made.
+macro_rules! lab_or_skip {
+    () => {
+        match $crate::lab::Lab::new() {
+            Some(lab) => lab,
+            None => {
+                eprintln!("SKIPPED (line {}): needs root to make network namespaces", line!());
+                return;
+            }
+        }
+    };
+}
+
+#[path = "ha_netns/data_path.rs"]
+mod data_path;
 #[path = "ha_netns/lab.rs"]
 mod lab;
+#[path = "ha_netns/neighbours.rs"]
+mod neighbours;
 #[path = "ha_netns/node.rs"]
 mod node;
 
@@ -22,19 +39,6 @@ use smsc_node::ha::tickle::Tickler;
 use smsc_node::ha::{HaError, HoldState, Leadership, Lease, LossReason, MonoTime, arp, link::LinkPort};
 
 const SMPP_PORT: u16 = 2775;
-
-/// Skips the calling test, loudly, where namespaces cannot be made.
-macro_rules! lab_or_skip {
-    () => {
-        match Lab::new() {
-            Some(lab) => lab,
-            None => {
-                eprintln!("SKIPPED (line {}): needs root to make network namespaces", line!());
-                return;
-            }
-        }
-    };
-}
 
 fn vip4() -> IpAddr {
     VIP4.parse().expect("literal")
@@ -204,7 +208,7 @@ fn each_form_of_announcement_moves_a_neighbours_entry() {
         // The entry is new, and Linux is at its most reluctant to change one within its first second.
         lab.set_neighbour("c", VIP4, "a", "reachable");
         lab.within("b", || {
-            let port = LinkPort::open("eth0").expect("root may");
+            let port = LinkPort::open("eth0", vip4()).expect("root may");
             let link = AddressTable::open().and_then(|mut table| table.link("eth0"));
             let mac = link.expect("the lab's").mac.expect("veth has one");
             port.send(&build(mac, vip)).expect("the link is up");
@@ -294,7 +298,7 @@ fn a_tickle_run_leaves_out_clients_that_were_stopped() {
         node::wait_until("the first round", || received() == 2);
         run.stop(clients[0]);
         node::wait_until("the second round", || received() == 3);
-        run.stop_host(clients[1].ip());
+        run.came_back(&std::collections::BTreeMap::from([(clients[1].ip(), 1)]));
         assert_eq!(run.waiting(), 0);
         thread::sleep(Duration::from_millis(1_300));
         assert_eq!(received(), 3);
@@ -395,6 +399,10 @@ fn a_guard_that_is_killed_or_frozen_is_replaced() {
         assert_eq!(hold.state(), HoldState::Held);
         let second = ip.guard_pid().expect("replaced");
         node::signal_process(second, Signal::SIGSTOP);
+        node::wait_until("a third guard", || ip.guard_pid().is_some_and(|pid| pid != second));
+        assert_eq!(hold.state(), HoldState::Held);
+        node::signal_process(ip.guard_pid().expect("replaced"), Signal::SIGSTOP);
+        let second = ip.guard_pid().expect("frozen, not gone");
         drop(hold);
         let hold = ip.claim(&live.leadership()).expect("a frozen guard is replaced");
         assert_ne!(ip.guard_pid(), Some(second));

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use net::HostNet;
+pub use net::{FloatingNet, HostNet};
 pub use raw::Problem;
 
 /// What a node is for.
@@ -163,10 +163,10 @@ pub struct SmppConfig {
 }
 
 /// How the floating address is claimed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FloatingIpMode {
-    /// Added to this interface with a kernel lifetime and announced; needs CAP_NET_ADMIN and CAP_NET_RAW.
-    Interface(String),
+    /// Added to an interface with a kernel lifetime and announced; needs CAP_NET_ADMIN and CAP_NET_RAW.
+    Interface,
     /// A loopback address, where claiming means listening; needs no privilege, for one machine.
     Loopback,
 }
@@ -176,8 +176,8 @@ pub enum FloatingIpMode {
 pub struct FloatingIpConfig {
     /// How they are claimed.
     pub mode: FloatingIpMode,
-    /// The addresses, at least one.
-    pub addresses: Vec<HostNet>,
+    /// The addresses, at least one; they move together.
+    pub addresses: Vec<FloatingNet>,
     /// Kernel lifetime of a claimed address; whole seconds.
     pub valid_lft: Duration,
     /// How long to listen for another owner before claiming; zero does not ask.

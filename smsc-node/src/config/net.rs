@@ -44,6 +44,30 @@ impl FromStr for HostNet {
     }
 }
 
+/// A floating address and where it goes, as in `10.75.0.100/32` or, as ip-address(8) would say it,
+/// `10.75.8.100/32 dev eth0.8`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FloatingNet {
+    /// The address.
+    pub net: HostNet,
+    /// The interface that gets it, a VLAN's perhaps; empty in loopback mode.
+    pub interface: String,
+}
+
+impl FloatingNet {
+    /// Splits the interface off, if the text names one.
+    pub(super) fn split(text: &str) -> (&str, Option<&str>) {
+        match text.trim().split_once(char::is_whitespace) {
+            Some((net, rest)) => match rest.trim_start().strip_prefix("dev") {
+                Some(name) if name.starts_with(char::is_whitespace) => (net, Some(name.trim())),
+                // No address has a blank in it, so this is refused as one.
+                _ => (text, None),
+            },
+            None => (text.trim(), None),
+        }
+    }
+}
+
 /// Whether `text` is `host:port` with a name or an address and a port from 1; an IPv6 address stands in brackets.
 pub(super) fn is_host_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else {
@@ -64,4 +88,22 @@ pub(super) fn is_host_port(text: &str) -> bool {
 /// Whether `host:port` is certain to stay on this machine.
 pub(super) fn is_loopback(host_port: &str) -> bool {
     host_port.parse::<std::net::SocketAddr>().is_ok_and(|addr| addr.ip().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floating_address_may_name_its_interface() {
+        for (text, net, interface) in [
+            ("10.75.0.100/32", "10.75.0.100/32", None),
+            ("10.75.0.100/32 dev eth0.8", "10.75.0.100/32", Some("eth0.8")),
+            (" fd00::64  dev  bond0 ", "fd00::64", Some("bond0")),
+            ("10.75.0.100 device eth0", "10.75.0.100 device eth0", None),
+            ("10.75.0.100 eth0", "10.75.0.100 eth0", None),
+        ] {
+            assert_eq!(FloatingNet::split(text), (net, interface), "{text}");
+        }
+    }
 }

@@ -62,7 +62,7 @@ fn the_least_a_data_node_needs() {
     assert_eq!(config.raft.lease, Duration::from_millis(270));
     assert!(config.raft.members.is_empty() && config.tls.is_none() && config.http_listen.is_none());
     let floating_ip = config.floating_ip.unwrap();
-    assert_eq!(floating_ip.addresses[0].to_string(), "127.0.0.100/32");
+    assert_eq!(floating_ip.addresses[0].net.to_string(), "127.0.0.100/32");
     assert_eq!(config.raft.release_listen().port(), 7400);
     assert_eq!(config.raft.release_addr("b:7401"), "b:7401");
     assert_eq!(config.smpp.unwrap().listen_port, 2775);
@@ -102,6 +102,8 @@ fn each_bad_value_has_its_line() {
         ("[\"10.75.0.100/32\"]", "[\"10.75.0.1/24\"]", "floating_ip.addresses[0]", &["own address"]),
         ("[\"10.75.0.100/32\"]", "[\"10.75.0.9\", \"10.75.0.9/24\"]", "floating_ip.addresses[1]", &["twice"]),
         ("[\"10.75.0.100/32\"]", "[\"224.0.0.1\"]", "floating_ip.addresses[0]", &["one host"]),
+        ("[\"10.75.0.100/32\"]", "[\"10.75.0.100 dev a/b\"]", "floating_ip.addresses[0]", &["a/b", "ip link"]),
+        ("[\"10.75.0.100/32\"]", "[\"10.75.0.100 on eth0\"]", "floating_ip.addresses[0]", &["on eth0", "IP address"]),
         ("interface = \"eth0\"", "", "floating_ip.interface", &["missing", "ip link"]),
         ("interface = \"eth0\"", "interface = \"a/b\"", "floating_ip.interface", &["\"a/b\""]),
         ("#overlay_mib = 256", "overlay_mib = 1", "store.overlay_mib", &["16 to 65536 MiB"]),

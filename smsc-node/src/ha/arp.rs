@@ -32,6 +32,13 @@ pub fn probe(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     frame(OPERATION_REQUEST, mac, Ipv4Addr::UNSPECIFIED, [0; 6], address)
 }
 
+/// A question from the address to one neighbour: where are you? Linux takes the asker's address down even if it did not
+/// know it, and the answer shows that the neighbour has heard.
+#[must_use]
+pub fn question(mac: [u8; 6], address: Ipv4Addr, neighbour: Ipv4Addr) -> Vec<u8> {
+    frame(OPERATION_REQUEST, mac, address, [0; 6], neighbour)
+}
+
 /// The hardware address of another host that this frame shows to use `address`, or to be probing for it.
 ///
 /// `None` for frames of our own `mac`, about other addresses, or that are no ARP.
@@ -90,6 +97,16 @@ mod tests {
             assert_eq!(foreign_claim(&build(MAC, ADDRESS), MAC, ADDRESS), None);
             assert_eq!(foreign_claim(&build(OTHER, Ipv4Addr::new(10, 75, 0, 9)), MAC, ADDRESS), None);
         }
+    }
+
+    #[test]
+    fn a_question_names_the_asker_and_the_asked() {
+        let frame = question(MAC, ADDRESS, Ipv4Addr::new(10, 75, 0, 4));
+        assert_eq!(
+            frame[14..42],
+            [0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 75, 0, 100, 0, 0, 0, 0, 0, 0, 10, 75, 0, 4]
+        );
+        assert_eq!(foreign_claim(&frame, OTHER, ADDRESS), Some(MAC), "whoever asks from the address claims it");
     }
 
     #[test]

@@ -56,6 +56,15 @@ pub enum HaError {
         /// The term of the earlier hold.
         term: u64,
     },
+    /// Clients would not reach this node.
+    #[error(
+        "the interface {interface} of the floating IP is down, without carrier, or was replaced: plug it in and bring it \
+         up; restart the node if it was made anew"
+    )]
+    NoCarrier {
+        /// The interface.
+        interface: String,
+    },
     /// The address or one of its sockets was still there after it had been taken down.
     #[error(
         "{what} could not be removed from this host: remove it by hand (`ip addr del`, `ss -K`) before another node serves"

@@ -1,20 +1,23 @@
 //! The floating IP: what is opened at start, and the claim.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use smsc_raft::leadership::{Leadership, LeaseEvent, ReleaseToken};
+use smsc_raft::leadership::{Leadership, LeaseEvent, MonoTime, ReleaseToken};
 
+use super::bell::{Bell, Wake};
 use super::certificate::ReleaseCertificate;
+use super::data_path::{DataPathLease, Dropped};
 use super::error::HaError;
-use super::guard::{Claim, Guard, GuardCommand};
-use super::hold::{Holder, IpHold, Wake};
-use super::link::LinkPort;
-use super::netlink::LinkInfo;
+use super::guard::{self, Claim, Guard, GuardCommand};
+use super::hold::{Holder, IpHold};
+use super::link::{LinkPort, wait_any_readable};
+use super::netlink::{AddressTable, LinkEvents, LinkInfo};
 use super::preflight::{check_addresses, check_capabilities, find_link, remove_leftovers};
 use super::takedown::{Takedown, TakenDown};
 use super::tickle::Tickler;
@@ -72,17 +75,57 @@ pub(super) struct Binding {
     pub(super) port: LinkPort,
 }
 
+/// Whether the kernel itself silences the addresses when the lease ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataPathState {
+    /// The filters stand; with what they dropped so far.
+    Active(Dropped),
+    /// Loopback mode: there are no packets to filter.
+    NotNeeded,
+    /// They could not be attached: why, and what to do. Daemon, guard and the kernel's lifetime guard the address.
+    Missing(String),
+}
+
+/// Another host that was heard to use one of the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The address.
+    pub address: IpAddr,
+    /// The other host's hardware address.
+    pub other: [u8; 6],
+    /// When it was last heard.
+    pub heard_at: MonoTime,
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}", self.address, MacAddress(self.other))
+    }
+}
+
 /// What the claim and the hold share.
 pub(super) struct Inner {
     pub(super) config: FloatingIpConfig,
     pub(super) bindings: Vec<Binding>,
     pub(super) tickler: Option<Arc<Tickler>>,
+    pub(super) link_events: Option<LinkEvents>,
+    /// For looking only; what changes addresses has a table of its own.
+    links: Option<Mutex<AddressTable>>,
+    data_path: Mutex<Result<Option<Arc<DataPathLease>>, String>>,
     takedown: Option<Mutex<Takedown>>,
     guard: Mutex<Option<Arc<Guard>>>,
     peers: Mutex<Vec<SocketAddr>>,
+    /// Hosts of the clients that this hold told about the takeover.
+    clients: Mutex<BTreeSet<IpAddr>>,
+    conflict: Mutex<Option<Conflict>>,
+    conflicts_heard: AtomicU64,
     /// The term that holds, or [`NOT_HELD`].
     held: AtomicU64,
 }
+
+/// How long a host that was heard to use an address is talked about: longer than from one announcement, which asks for
+/// others, to the next.
+const CONFLICT_MEMORY: Duration = Duration::from_secs(45);
 
 /// Raft's terms begin at 1.
 const NOT_HELD: u64 = 0;
@@ -103,27 +146,40 @@ impl FloatingIp {
     pub fn open(config: FloatingIpConfig) -> Result<Self, HaError> {
         check_addresses(config.mode, &config.addresses)?;
         let mut bindings = Vec::new();
-        let (mut takedown, mut tickler) = (None, None);
+        let (mut takedown, mut tickler, mut links, mut link_events) = (None, None, None, None);
+        let mut data_path = Ok(None);
         if config.mode == FloatingMode::Netlink {
             check_capabilities()?;
+            let kernel = |error| HaError::kernel("open a netlink socket", error);
             let mut table = Takedown::open()?;
-            for address in &config.addresses {
-                let link = find_link(table.addresses(), &address.interface)?;
-                let port = LinkPort::open(&address.interface)?;
+            let found = config.addresses.iter().map(|address| find_link(table.addresses(), &address.interface));
+            let found = found.collect::<Result<Vec<_>, _>>()?;
+            // Before anything else: should an earlier run have left an address here, it falls silent now.
+            data_path = attach_data_path(&config, &found).map(Some);
+            remove_leftovers(&mut table, &config.addresses)?;
+            for (address, link) in config.addresses.iter().zip(&found) {
+                let port = LinkPort::open(&address.interface, address.address)?;
                 bindings.push(Binding { address: address.clone(), link_index: link.index, port });
             }
-            remove_leftovers(&mut table, &config.addresses)?;
             takedown = Some(Mutex::new(table));
             tickler = Some(Arc::new(Tickler::open()?));
+            links = Some(Mutex::new(AddressTable::open().map_err(kernel)?));
+            link_events = Some(LinkEvents::open().map_err(kernel)?);
         }
-        let guard = Guard::spawn(&config.guard)?;
+        let guard = Guard::spawn(&config.guard, guard::START_WITHIN)?;
         let inner = Inner {
             peers: Mutex::new(config.peers.clone()),
             config,
             bindings,
             tickler,
+            link_events,
+            links,
+            data_path: Mutex::new(data_path),
             takedown,
             guard: Mutex::new(Some(Arc::new(guard))),
+            clients: Mutex::default(),
+            conflict: Mutex::new(None),
+            conflicts_heard: AtomicU64::new(0),
             held: AtomicU64::new(NOT_HELD),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -139,8 +195,9 @@ impl FloatingIp {
     ///
     /// # Errors
     /// [`HaError::NotLeader`] if the lease is over, [`HaError::StillHeld`] if an earlier hold was not released,
-    /// [`HaError::Guard`] if no guard stands ready, [`HaError::Kernel`] if an address could not be added. Nothing is
-    /// left on the host then.
+    /// [`HaError::NoCarrier`] if clients could not reach this node, [`HaError::Guard`] if no guard stands ready,
+    /// [`HaError::NotReleased`] if connections of an earlier hold would not die, [`HaError::Kernel`] if an address could
+    /// not be added. Nothing is left on the host then.
     pub fn claim(&self, leadership: &Leadership) -> Result<IpHold, HaError> {
         let term = leadership.term;
         self.inner
@@ -174,6 +231,55 @@ impl FloatingIp {
         Some(self.inner.held.load(Ordering::Acquire)).filter(|term| *term != NOT_HELD)
     }
 
+    /// Whether the kernel itself silences the addresses when the lease ends.
+    #[must_use]
+    pub fn data_path(&self) -> DataPathState {
+        match &*self.inner.lock_data_path() {
+            Ok(Some(data_path)) => DataPathState::Active(data_path.dropped()),
+            Ok(None) => DataPathState::NotNeeded,
+            Err(why) => DataPathState::Missing(why.clone()),
+        }
+    }
+
+    /// Another host that uses one of the addresses, if one was heard lately while this node held it.
+    #[must_use]
+    pub fn conflict(&self) -> Option<Conflict> {
+        let conflict = *self.inner.conflict.lock().unwrap_or_else(PoisonError::into_inner);
+        conflict.filter(|conflict| MonoTime::now().since(conflict.heard_at) < CONFLICT_MEMORY)
+    }
+
+    /// How often another host was heard to use one of the addresses since the start.
+    #[must_use]
+    pub fn conflicts_heard(&self) -> u64 {
+        self.inner.conflicts_heard.load(Ordering::Relaxed)
+    }
+
+    /// The first interface of an address by which no client would reach this node now: down, without carrier, or gone.
+    /// Some tens of microseconds.
+    #[must_use]
+    pub fn interface_without_carrier(&self) -> Option<String> {
+        self.inner.interface_without_carrier()
+    }
+
+    /// Takes the filters of the data path off when the addresses are certain to be gone from this host; for the end of
+    /// the process.
+    ///
+    /// # Errors
+    /// [`HaError::StillHeld`], [`HaError::NotReleased`] or [`HaError::Kernel`]; the filters stay then and keep the
+    /// addresses silent here.
+    pub fn close(&self) -> Result<(), HaError> {
+        if let Some(term) = self.held_by_term() {
+            return Err(HaError::StillHeld { term });
+        }
+        self.inner.take_down()?;
+        match &*self.inner.lock_data_path() {
+            Ok(Some(data_path)) => {
+                data_path.detach().map_err(|error| HaError::kernel("take off the filter of the data path", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The guard's process id, if there is a guard.
     #[must_use]
     pub fn guard_pid(&self) -> Option<u32> {
@@ -187,18 +293,23 @@ impl Inner {
         if !leadership.valid_now() {
             return Err(not_leader());
         }
+        if let Some(interface) = self.interface_without_carrier() {
+            return Err(HaError::NoCarrier { interface });
+        }
         // Connections of an earlier hold would send what they had buffered as soon as the address is back.
         self.take_down()?;
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let conflicts = self.probe();
-        let (wake, woken) = channel();
-        let guard = self.arm_guard(leadership, &wake)?;
+        let bell = Arc::new(Bell::new().map_err(|error| HaError::kernel("open a socket pair", error))?);
+        let guard = self.arm_guard(leadership, &bell)?;
         let held = self
             .add_addresses(leadership)
             // The time between the check before adding and here may be long: the process may have stood still.
             .and_then(|()| if leadership.valid_now() { Ok(()) } else { Err(not_leader()) })
-            .and_then(|()| Holder::start(Arc::clone(self), leadership.clone(), wake, woken, conflicts));
+            .and_then(|()| Holder::start(Arc::clone(self), leadership.clone(), bell, conflicts));
         if held.is_err() {
             leadership.lease().unobserve();
+            self.close_data_path();
             self.take_down()?;
             guard.stand_down(leadership.term)?;
         }
@@ -221,32 +332,46 @@ impl Inner {
         Ok(())
     }
 
-    /// Asks on every interface whether somebody else has its address.
+    /// Asks on every interface at once whether somebody else has its address.
     fn probe(&self) -> Vec<(IpAddr, [u8; 6])> {
         let mut conflicts = Vec::new();
         if self.config.probe_wait.is_zero() {
             return conflicts;
         }
+        let mut asked = Vec::new();
         for binding in &self.bindings {
-            let (IpAddr::V4(address), Ok(LinkInfo { mac: Some(mac), .. })) =
-                (binding.address.address, self.link(&binding.address.interface))
-            else {
+            let Ok(LinkInfo { mac: Some(mac), .. }) = self.link(&binding.address.interface) else {
                 continue;
             };
-            match binding.port.probe(mac, address, self.config.probe_wait) {
-                Ok(Some(other)) => {
-                    tracing::error!(
-                        %address,
-                        other = %MacAddress(other),
-                        "another host still uses the floating IP; claiming it all the same, because the lease is ours: \
-                         switch that host off or remove the address there"
-                    );
-                    conflicts.push((binding.address.address, other));
-                }
-                Ok(None) => {}
+            match binding.port.forget().and_then(|()| binding.port.ask_who_else(mac)) {
+                Ok(()) => asked.push((binding, mac)),
                 Err(error) => {
+                    let address = binding.address.address;
                     tracing::warn!(%address, %error, "could not ask whether another host uses the floating IP");
                 }
+            }
+        }
+        let deadline = MonoTime::now() + self.config.probe_wait;
+        while !asked.is_empty() {
+            asked.retain(|(binding, mac)| {
+                let Some(other) = self.rival_on(binding, *mac) else {
+                    return true;
+                };
+                let address = binding.address.address;
+                tracing::error!(
+                    %address,
+                    other = %MacAddress(other),
+                    "another host still uses the floating IP; claiming it all the same, because the lease is ours: \
+                     switch that host off or remove the address there"
+                );
+                self.note_conflict(address, other);
+                conflicts.push((address, other));
+                false
+            });
+            let left = deadline.since(MonoTime::now());
+            let ears: Vec<_> = asked.iter().map(|(binding, _)| binding.port.as_fd()).collect();
+            if left.is_zero() || ears.is_empty() || wait_any_readable(&ears, left).is_err() {
+                break;
             }
         }
         conflicts
@@ -254,24 +379,32 @@ impl Inner {
 
     /// Makes the guard, or a new one if that was lost, ready to undo a claim, and lets it hear of the lease from here
     /// on.
-    pub(super) fn arm_guard(&self, leadership: &Leadership, wake: &Sender<Wake>) -> Result<Arc<Guard>, HaError> {
+    pub(super) fn arm_guard(&self, leadership: &Leadership, bell: &Arc<Bell>) -> Result<Arc<Guard>, HaError> {
         let term = leadership.term;
         let guard = match self.guard() {
             Some(guard) if guard.arm(&self.guard_claim(leadership)?).is_ok() => guard,
             _ => {
                 tracing::warn!("the guard process was lost; starting another");
-                let guard = Arc::new(Guard::spawn(&self.config.guard)?);
+                let guard = Arc::new(Guard::spawn(&self.config.guard, guard::REPLACE_WITHIN)?);
                 guard.arm(&self.guard_claim(leadership)?)?;
                 *self.guard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&guard));
                 guard
             }
         };
-        let (told, wake) = (Arc::clone(&guard), wake.clone());
+        let (told, bell) = (Arc::clone(&guard), Arc::clone(bell));
+        let data_path = self.lock_data_path().as_ref().ok().cloned().flatten();
         leadership.lease().observe(move |event| match event {
-            LeaseEvent::Extending(deadline) => told.extend(term, deadline),
+            LeaseEvent::Extending(deadline) => {
+                told.extend(term, deadline);
+                if let Some(data_path) = &data_path {
+                    data_path.open_until(deadline);
+                }
+            }
             LeaseEvent::Ended => {
-                // Failing means that the address has been given back.
-                let _ = wake.send(Wake::LeaseEnded);
+                if let Some(data_path) = &data_path {
+                    data_path.close();
+                }
+                bell.ring(Wake::LeaseEnded);
             }
         });
         Ok(guard)
@@ -309,7 +442,80 @@ impl Inner {
 
     /// The interface as it is now: its hardware address and carrier may change.
     pub(super) fn link(&self, interface: &str) -> io::Result<LinkInfo> {
-        self.takedown().ok_or(io::ErrorKind::Unsupported)?.addresses().link(interface)
+        self.links()?.link(interface)
+    }
+
+    /// To whom a packet for `address` is handed on that interface.
+    pub(super) fn next_hop(&self, link_index: u32, address: IpAddr) -> io::Result<Option<IpAddr>> {
+        self.links()?.next_hop(link_index, address)
+    }
+
+    fn links(&self) -> io::Result<MutexGuard<'_, AddressTable>> {
+        let links = self.links.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        Ok(links.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn interface_without_carrier(&self) -> Option<String> {
+        let dark = self.bindings.iter().find(|binding| {
+            let link = self.link(&binding.address.interface);
+            !link.is_ok_and(|link| link.carrier && link.index == binding.link_index)
+        });
+        dark.map(|binding| binding.address.interface.clone())
+    }
+
+    /// Lets nothing of the addresses pass from now on.
+    pub(super) fn close_data_path(&self) {
+        if let Ok(Some(data_path)) = &*self.lock_data_path() {
+            data_path.close();
+        }
+    }
+
+    /// Puts filters back that somebody has taken off.
+    pub(super) fn inspect_data_path(&self) {
+        let mut data_path = self.lock_data_path();
+        let Ok(Some(lease)) = &*data_path else {
+            return;
+        };
+        match lease.ensure() {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!("somebody took the filter of the floating IP off its interface; put it back"),
+            Err(why) => {
+                tracing::error!("no lease in the data path any more: {why}");
+                *data_path = Err(why);
+            }
+        }
+    }
+
+    fn lock_data_path(&self) -> MutexGuard<'_, Result<Option<Arc<DataPathLease>>, String>> {
+        self.data_path.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn remember_clients(&self, clients: impl Iterator<Item = IpAddr>) {
+        let mut known = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(clients.map(|client| client.to_canonical()));
+    }
+
+    pub(super) fn clients(&self) -> BTreeSet<IpAddr> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another host that was heard to use the address of `binding`. An interface of this host that lies on the same
+    /// network answers for every address of the host and is none.
+    pub(super) fn rival_on(&self, binding: &Binding, mac: [u8; 6]) -> Option<[u8; 6]> {
+        let mut others = binding.port.foreign_claims(mac).unwrap_or_default();
+        if others.is_empty() {
+            return None;
+        }
+        for link in self.links().and_then(|mut links| links.links()).unwrap_or_default() {
+            others.retain(|other| link.mac != Some(*other));
+        }
+        others.pop_first()
+    }
+
+    pub(super) fn note_conflict(&self, address: IpAddr, other: [u8; 6]) {
+        self.conflicts_heard.fetch_add(1, Ordering::Relaxed);
+        let mut conflict = self.conflict.lock().unwrap_or_else(PoisonError::into_inner);
+        *conflict = Some(Conflict { address, other, heard_at: MonoTime::now() });
     }
 
     pub(super) fn guard(&self) -> Option<Arc<Guard>> {
@@ -328,6 +534,20 @@ impl Inner {
     fn addresses(&self) -> Vec<IpAddr> {
         self.config.addresses.iter().map(|address| address.address).collect()
     }
+}
+
+/// Attaches the filters; where that is not possible the node works without, and says so once here and then in its status.
+fn attach_data_path(config: &FloatingIpConfig, links: &[LinkInfo]) -> Result<Arc<DataPathLease>, String> {
+    let addresses: Vec<_> = config.addresses.iter().map(|address| address.address).collect();
+    let mut different: Vec<LinkInfo> = Vec::new();
+    for link in links {
+        if !different.contains(link) {
+            different.push(link.clone());
+        }
+    }
+    DataPathLease::attach(config.cluster_id, config.node_id, different, addresses)
+        .map(Arc::new)
+        .inspect_err(|why| tracing::warn!("no lease in the data path, a frozen host may answer for two seconds: {why}"))
 }
 
 /// A hardware address as operators write it.

@@ -1,8 +1,8 @@
 //! Holding the address: the thread that renews its life as long as the lease lasts, and gives it back.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -10,18 +10,23 @@ use smsc_raft::leadership::{Leadership, MonoTime};
 use tokio::sync::watch;
 
 use super::announce::AnnounceSchedule;
+use super::bell::{Bell, Wake};
 use super::certificate::ReleaseCertificate;
 use super::error::HaError;
-use super::floating_ip::{Binding, Inner, MacAddress};
+use super::floating_ip::Inner;
+use super::herald::Herald;
+use super::link::wait_any_readable;
 use super::takedown::TakenDown;
 use super::tickle::TickleRun;
 
 /// A takedown that fails is tried again this often before the kernel's own expiry has to do it.
 const TAKE_DOWN_RETRIES: u32 = 10;
 const TAKE_DOWN_RETRY_GAP: Duration = Duration::from_millis(20);
-/// How often at most a foreign claim of the address is answered (RFC 5227 section 2.4 is even slower; a client that
-/// follows the wrong host is without service).
-const DEFEND_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an interface may be without carrier before the address is given up: a plug that is moved, a port that is
+/// negotiated anew, is shorter.
+const CARRIER_GRACE: Duration = Duration::from_millis(50);
+/// How often it is looked whether the filters of the data path are where they were put.
+const INSPECT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Whether the address is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub enum LossReason {
     TakenByGuard,
     /// Somebody removed the address, or the kernel dropped it because it could not be renewed.
     AddressGone,
+    /// The interface of an address is down or has no carrier: clients do not reach this node.
+    NoCarrier,
 }
 
 /// Proof that the address is off this host and its connections are destroyed.
@@ -64,7 +71,7 @@ impl Released {
 /// The addresses, held for one term. Dropping it releases them.
 pub struct IpHold {
     inner: Arc<Inner>,
-    wake: Sender<Wake>,
+    bell: Arc<Bell>,
     state: watch::Receiver<HoldState>,
     thread: Option<JoinHandle<Result<Released, HaError>>>,
     conflicts: Vec<(IpAddr, [u8; 6])>,
@@ -106,10 +113,19 @@ impl IpHold {
         server: SocketAddr,
         clients: impl IntoIterator<Item = SocketAddr>,
     ) -> Result<TickleRun, HaError> {
+        let clients: Vec<_> = clients.into_iter().collect();
+        // They are asked directly, too, together with the announcements that follow.
+        self.inner.remember_clients(clients.iter().map(SocketAddr::ip));
         match &self.inner.tickler {
             Some(tickler) => tickler.run(server, clients).map_err(|error| HaError::kernel("start a thread", error)),
             None => Ok(TickleRun::idle()),
         }
+    }
+
+    /// Tells the neighbours again from the start of the schedule: a network that was divided is whole again, and on the
+    /// other side of it nobody has heard the earlier announcements.
+    pub fn announce_again(&self) {
+        self.bell.ring(Wake::Announce);
     }
 
     /// Gives the addresses back: off the host first, then their connections destroyed, then both verified, then the
@@ -125,8 +141,7 @@ impl IpHold {
 
     fn finish(&mut self) -> Option<Result<Released, HaError>> {
         let thread = self.thread.take()?;
-        // Failing means that the thread has given the address back already.
-        let _ = self.wake.send(Wake::Release);
+        self.bell.ring(Wake::Release);
         Some(thread.join().unwrap_or_else(|_| {
             Err(HaError::NotReleased { what: "an address whose renewing thread failed".to_owned() })
         }))
@@ -141,31 +156,18 @@ impl Drop for IpHold {
     }
 }
 
-/// What the renewing thread is woken for before its time.
-pub(super) enum Wake {
-    Release,
-    LeaseEnded,
-}
-
 /// The renewing thread. It is no task of a runtime: load there must not delay it.
 pub(super) struct Holder {
     inner: Arc<Inner>,
     leadership: Leadership,
-    woken: Receiver<Wake>,
-    /// For the lease, should the guard have to be replaced.
-    wake: Sender<Wake>,
+    bell: Arc<Bell>,
     state: watch::Sender<HoldState>,
     announcements: AnnounceSchedule,
+    herald: Herald,
     next_renewal: MonoTime,
-    next_defence: MonoTime,
-    links: Vec<LinkState>,
-}
-
-/// What was last seen of the interface of a binding.
-#[derive(Clone, Copy, Default)]
-struct LinkState {
-    mac: Option<[u8; 6]>,
-    carrier: bool,
+    next_inspection: MonoTime,
+    /// Since when an interface has been without carrier.
+    dark_since: Option<MonoTime>,
 }
 
 impl Holder {
@@ -176,30 +178,24 @@ impl Holder {
     pub(super) fn start(
         inner: Arc<Inner>,
         leadership: Leadership,
-        wake: Sender<Wake>,
-        woken: Receiver<Wake>,
+        bell: Arc<Bell>,
         conflicts: Vec<(IpAddr, [u8; 6])>,
     ) -> Result<IpHold, HaError> {
         let (state, watched) = watch::channel(HoldState::Held);
         let now = MonoTime::now();
         let term = leadership.term;
         let mut holder = Self {
-            links: vec![LinkState::default(); inner.bindings.len()],
+            herald: Herald::new(&inner.bindings, now),
             next_renewal: now + inner.config.renew_interval,
-            next_defence: now,
+            next_inspection: now + INSPECT_INTERVAL,
             announcements: AnnounceSchedule::begin(now),
+            dark_since: None,
             inner: Arc::clone(&inner),
             leadership,
-            woken,
-            wake: wake.clone(),
+            bell: Arc::clone(&bell),
             state,
         };
         holder.look_at_links();
-        for binding in &holder.inner.bindings {
-            if let Err(error) = binding.port.forget() {
-                tracing::warn!(interface = binding.address.interface, %error, "cannot hear the other hosts");
-            }
-        }
         holder.announcements = AnnounceSchedule::begin(now);
         holder.announce();
         let thread = thread::Builder::new()
@@ -207,22 +203,21 @@ impl Holder {
             .spawn(move || holder.run())
             .map_err(|error| HaError::kernel("start a thread", error))?;
         tracing::info!(term, "holding the floating IP");
-        Ok(IpHold { inner, wake, state: watched, thread: Some(thread), conflicts, term })
+        Ok(IpHold { inner, bell, state: watched, thread: Some(thread), conflicts, term })
     }
 
     fn run(mut self) -> Result<Released, HaError> {
         let end = loop {
-            match self.turn() {
-                Some(end) => break end,
-                None => {
-                    let wait = self.next_wake().since(MonoTime::now());
-                    match self.woken.recv_timeout(wait) {
-                        Ok(Wake::Release) | Err(RecvTimeoutError::Disconnected) => {
-                            break HoldState::Released;
-                        }
-                        Ok(Wake::LeaseEnded) | Err(RecvTimeoutError::Timeout) => {}
-                    }
-                }
+            if let Some(end) = self.turn() {
+                break end;
+            }
+            self.wait();
+            let wishes = self.bell.take();
+            if wishes.contains(&Wake::Release) {
+                break HoldState::Released;
+            }
+            if wishes.contains(&Wake::Announce) {
+                self.announcements = AnnounceSchedule::begin(MonoTime::now());
             }
         };
         let released = self.give_back();
@@ -240,27 +235,46 @@ impl Holder {
         released
     }
 
+    /// Sleeps until something is due, wished, heard from another host or seen on a link.
+    fn wait(&self) {
+        let mut sockets = vec![self.bell.as_fd()];
+        sockets.extend(self.inner.link_events.as_ref().map(AsFd::as_fd));
+        sockets.extend(self.inner.bindings.iter().map(|binding| binding.port.as_fd()));
+        let wait = self.next_wake().since(MonoTime::now());
+        if let Err(error) = wait_any_readable(&sockets, wait) {
+            tracing::error!(%error, "cannot wait for what happens on the interfaces");
+            thread::sleep(wait.min(TAKE_DOWN_RETRY_GAP));
+        }
+    }
+
     /// Does what is due; says so if the hold is over.
     fn turn(&mut self) -> Option<HoldState> {
         if !self.leadership.valid_now() {
             return Some(self.lease_over());
         }
+        if self.inner.link_events.as_ref().is_some_and(|events| events.take()) {
+            self.look_at_links();
+        }
         if MonoTime::now() >= self.next_renewal {
             self.next_renewal = MonoTime::now() + self.inner.config.renew_interval;
             if !self.renew() {
-                let reason = if self.leadership.valid_now() {
-                    HoldState::Lost(LossReason::AddressGone)
-                } else {
-                    self.lease_over()
-                };
+                let reason =
+                    if self.leadership.valid_now() { HoldState::Lost(self.why_gone()) } else { self.lease_over() };
                 return Some(reason);
             }
             self.look_at_links();
             self.look_after_guard();
-            self.defend();
         }
+        if self.dark_since.is_some_and(|since| MonoTime::now() >= since + CARRIER_GRACE) {
+            return Some(HoldState::Lost(LossReason::NoCarrier));
+        }
+        self.herald.defend(&self.inner);
         if MonoTime::now() >= self.announcements.due() {
             self.announce();
+        }
+        if MonoTime::now() >= self.next_inspection {
+            self.next_inspection = MonoTime::now() + INSPECT_INTERVAL;
+            self.inner.inspect_data_path();
         }
         // A thread that stood still inside a renewal finds out here, and the address goes again at once.
         (!self.leadership.valid_now()).then(|| self.lease_over())
@@ -271,9 +285,22 @@ impl Holder {
         HoldState::Lost(if taken { LossReason::TakenByGuard } else { LossReason::LeaseEnded })
     }
 
+    /// An interface that goes down takes its IPv6 addresses with it.
+    fn why_gone(&mut self) -> LossReason {
+        self.look_at_links();
+        if self.dark_since.is_some() { LossReason::NoCarrier } else { LossReason::AddressGone }
+    }
+
     fn next_wake(&self) -> MonoTime {
         let lease_end = self.leadership.lease().deadline().unwrap_or(self.next_renewal);
-        self.next_renewal.min(self.announcements.due()).min(lease_end)
+        let mut next = self.next_renewal.min(self.announcements.due()).min(lease_end);
+        if let Some(since) = self.dark_since {
+            next = next.min(since + CARRIER_GRACE);
+        }
+        if let Some(defence) = self.herald.next_defence() {
+            next = next.min(defence);
+        }
+        next
     }
 
     /// Renews the kernel lifetime of every address. Returns whether all of them are still there.
@@ -304,57 +331,22 @@ impl Holder {
 
     /// A cable that is back, or a new hardware address, means that the neighbours must be told again from the start.
     fn look_at_links(&mut self) {
-        for (binding, state) in self.inner.bindings.iter().zip(&mut self.links) {
-            match self.inner.link(&binding.address.interface) {
-                Ok(link) => {
-                    let changed = link.carrier && (!state.carrier || state.mac != link.mac);
-                    *state = LinkState { mac: link.mac, carrier: link.carrier };
-                    if changed {
-                        self.announcements = AnnounceSchedule::begin(MonoTime::now());
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(interface = binding.address.interface, %error, "cannot see the interface");
-                }
-            }
+        let seen = self.herald.look_at_links(&self.inner);
+        if seen.changed {
+            self.announcements = AnnounceSchedule::begin(MonoTime::now());
         }
+        self.dark_since = if seen.all_up { None } else { self.dark_since.or_else(|| Some(MonoTime::now())) };
     }
 
     fn look_after_guard(&self) {
-        if self.inner.guard().is_none()
-            && let Err(error) = self.inner.arm_guard(&self.leadership, &self.wake)
-        {
+        let well = self.inner.guard().is_some_and(|guard| guard.is_well());
+        if !well && let Err(error) = self.inner.arm_guard(&self.leadership, &self.bell) {
             tracing::error!(%error, "holding the floating IP without a guard");
         }
     }
 
-    /// Announces again if another host was heard to use one of the addresses.
-    fn defend(&mut self) {
-        let now = MonoTime::now();
-        for (binding, link) in self.inner.bindings.iter().zip(&self.links) {
-            let (IpAddr::V4(address), Some(mac)) = (binding.address.address, link.mac) else {
-                continue;
-            };
-            if let Ok(Some(other)) = binding.port.foreign_claim(mac, address)
-                && now >= self.next_defence
-            {
-                self.next_defence = now + DEFEND_INTERVAL;
-                tracing::error!(
-                    %address,
-                    other = %MacAddress(other),
-                    "another host uses the floating IP: switch it off or remove the address there"
-                );
-                send_announcement(binding, mac);
-            }
-        }
-    }
-
     fn announce(&mut self) {
-        for (binding, link) in self.inner.bindings.iter().zip(&self.links) {
-            if let (Some(mac), true) = (link.mac, link.carrier) {
-                send_announcement(binding, mac);
-            }
-        }
+        self.herald.announce(&self.inner);
         self.announcements.sent(MonoTime::now());
     }
 
@@ -371,6 +363,7 @@ impl Holder {
             }
         };
         self.leadership.lease().unobserve();
+        self.inner.close_data_path();
         // On failure the guard is not called off: it tries for itself once the lease has passed.
         let taken_down = taken_down?;
         if let Some(guard) = self.inner.guard()
@@ -380,12 +373,5 @@ impl Holder {
         }
         let lease = self.leadership.lease();
         Ok(Released { taken_down, certificate: self.inner.certificate(term, lease.token().clone()) })
-    }
-}
-
-fn send_announcement(binding: &Binding, mac: [u8; 6]) {
-    let address = binding.address.address;
-    if let Err(error) = binding.port.announce(mac, address) {
-        tracing::warn!(%address, interface = binding.address.interface, %error, "could not announce the floating IP");
     }
 }

@@ -1,27 +1,28 @@
-//! The packet sockets of one interface, opened once: opening or closing one costs milliseconds, sending does not.
+//! The packet sockets of one floating address, opened once: opening or closing one costs milliseconds, sending does not.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::LinkAddr;
-use smsc_raft::leadership::MonoTime;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::error::HaError;
 use super::{arp, na};
 
 /// `AF_PACKET` of linux/socket.h.
 const AF_PACKET: i32 = 17;
-/// Longer than any ARP frame; the rest of a longer frame is cut off unread.
+/// Longer than any frame that is listened for; the rest of a longer one is cut off unread.
 const FRAME_BUFFER_LEN: usize = 128;
 
-/// Sends announcements and probes on one interface, and hears the ARP frames of others.
+/// Sends announcements, questions and probes for one address on its interface, and hears other hosts that use it.
 pub struct LinkPort {
+    address: IpAddr,
     sender: Socket,
-    arp: Socket,
+    ear: Socket,
 }
 
 impl LinkPort {
@@ -29,29 +30,33 @@ impl LinkPort {
     ///
     /// # Errors
     /// [`HaError::NoInterface`]; [`HaError::Capability`] without CAP_NET_RAW.
-    pub fn open(interface: &str) -> Result<Self, HaError> {
-        let address = link_address(interface)?;
-        let open = |protocol: u16| -> io::Result<Socket> {
+    pub fn open(interface: &str, address: IpAddr) -> Result<Self, HaError> {
+        let link = link_address(interface)?;
+        let open = |protocol: u16, filter: &[SockFilter]| -> io::Result<Socket> {
             let socket =
                 Socket::new(Domain::from(AF_PACKET), Type::RAW, Some(Protocol::from(i32::from(protocol.to_be()))))?;
-            nix::sys::socket::bind(socket.as_raw_fd(), &address)?;
+            if !filter.is_empty() {
+                socket.attach_filter(filter)?;
+            }
+            nix::sys::socket::bind(socket.as_raw_fd(), &link)?;
             socket.set_nonblocking(true)?;
             Ok(socket)
         };
         let kernel = |source| HaError::kernel(format!("open a packet socket on {interface}"), source);
         // Without a protocol nothing is queued on the sender, and the kernel reads each frame's own type.
-        let sender = open(0).map_err(kernel)?;
-        let arp = open(arp::ETHERTYPE_ARP).map_err(kernel)?;
-        Ok(Self { sender, arp })
+        let sender = open(0, &[]).map_err(kernel)?;
+        let protocol = if address.is_ipv4() { arp::ETHERTYPE_ARP } else { na::ETHERTYPE_IPV6 };
+        let ear = open(protocol, &claims_of(address)).map_err(kernel)?;
+        Ok(Self { address, sender, ear })
     }
 
-    /// Tells the neighbours that `address` is at `mac`: both forms of gratuitous ARP, because some networks heed only
+    /// Tells the neighbours that the address is at `mac`: both forms of gratuitous ARP, because some networks heed only
     /// one, or an unsolicited neighbour advertisement.
     ///
     /// # Errors
     /// The system's: ENETDOWN while the interface is down.
-    pub fn announce(&self, mac: [u8; 6], address: IpAddr) -> io::Result<()> {
-        match address {
+    pub fn announce(&self, mac: [u8; 6]) -> io::Result<()> {
+        match self.address {
             IpAddr::V4(address) => {
                 self.send(&arp::announcement_request(mac, address))?;
                 self.send(&arp::announcement_reply(mac, address))
@@ -60,24 +65,28 @@ impl LinkPort {
         }
     }
 
-    /// Asks whether another host uses `address`, waits up to `wait`, and returns the first that says so.
+    /// Asks one neighbour from the address where it is, by which it learns where the address is. One of another family
+    /// is left out.
     ///
     /// # Errors
     /// The system's: ENETDOWN while the interface is down.
-    pub fn probe(&self, mac: [u8; 6], address: Ipv4Addr, wait: Duration) -> io::Result<Option<[u8; 6]>> {
-        self.forget()?;
-        self.send(&arp::probe(mac, address))?;
-        let deadline = MonoTime::now() + wait;
-        loop {
-            if let Some(claimant) = self.foreign_claim(mac, address)? {
-                return Ok(Some(claimant));
-            }
-            let left = deadline.since(MonoTime::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            wait_readable(&self.arp, left)?;
+    pub fn ask(&self, mac: [u8; 6], neighbour: IpAddr) -> io::Result<()> {
+        match (self.address, neighbour) {
+            (IpAddr::V4(address), IpAddr::V4(neighbour)) => self.send(&arp::question(mac, address, neighbour)),
+            (IpAddr::V6(address), IpAddr::V6(neighbour)) => self.send(&na::question(mac, address, neighbour)),
+            _ => Ok(()),
         }
+    }
+
+    /// Asks whether another host uses the address, and does not wait: [`foreign_claims`](Self::foreign_claims) tells.
+    ///
+    /// # Errors
+    /// The system's: ENETDOWN while the interface is down.
+    pub fn ask_who_else(&self, mac: [u8; 6]) -> io::Result<()> {
+        self.send(&match self.address {
+            IpAddr::V4(address) => arp::probe(mac, address),
+            IpAddr::V6(address) => na::probe(mac, address),
+        })
     }
 
     /// Forgets what was heard so far: who had the address before it was claimed is no matter.
@@ -89,16 +98,19 @@ impl LinkPort {
         Ok(())
     }
 
-    /// The first host among those heard since the last call that used `address`; reads everything that waits.
+    /// The hosts among those heard since the last call that used the address; reads everything that waits.
     ///
     /// # Errors
     /// The system's.
-    pub fn foreign_claim(&self, mac: [u8; 6], address: Ipv4Addr) -> io::Result<Option<[u8; 6]>> {
-        let mut claimant = None;
+    pub fn foreign_claims(&self, mac: [u8; 6]) -> io::Result<BTreeSet<[u8; 6]>> {
+        let mut claimants = BTreeSet::new();
         while let Some(frame) = self.receive()? {
-            claimant = claimant.or_else(|| arp::foreign_claim(&frame, mac, address));
+            claimants.extend(match self.address {
+                IpAddr::V4(address) => arp::foreign_claim(&frame, mac, address),
+                IpAddr::V6(address) => na::foreign_claim(&frame, mac, address),
+            });
         }
-        Ok(claimant)
+        Ok(claimants)
     }
 
     /// Sends one Ethernet frame as it is.
@@ -111,7 +123,7 @@ impl LinkPort {
 
     fn receive(&self) -> io::Result<Option<[u8; FRAME_BUFFER_LEN]>> {
         let mut frame = [0; FRAME_BUFFER_LEN];
-        match (&self.arp).read(&mut frame) {
+        match (&self.ear).read(&mut frame) {
             Ok(_) => Ok(Some(frame)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
@@ -119,11 +131,81 @@ impl LinkPort {
     }
 }
 
+/// Readable when a frame that may be a claim of another host waits.
+impl AsFd for LinkPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ear.as_fd()
+    }
+}
+
+/// The socket's filter (classic BPF, packet(7)), so that nothing else wakes the listener: ARP from the address or
+/// probing for it; advertisements of it. Frames of other VLANs are about another network.
+fn claims_of(address: IpAddr) -> Vec<SockFilter> {
+    const LOAD_WORD: u16 = 0x20;
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_EQ: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    /// SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT of linux/filter.h.
+    const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
+    const WHOLE: u32 = u32::MAX;
+    const ARP_SENDER: u32 = 28;
+    const ARP_TARGET: u32 = 38;
+    const IPV6_NEXT_HEADER: u32 = 20;
+    const ICMPV6_TYPE: u32 = 54;
+    const ND_TARGET: u32 = 62;
+
+    let step = |code, k| SockFilter::new(code, 0, 0, k);
+    // Jumps over so many instructions unless what was loaded is `k`.
+    let must_be =
+        |k, over: usize| SockFilter::new(JUMP_EQ, 0, u8::try_from(over).expect("a filter of a dozen instructions"), k);
+    let (accept, reject) = (step(RETURN, WHOLE), step(RETURN, 0));
+    match address {
+        IpAddr::V4(address) => {
+            let word = u32::from(address);
+            vec![
+                step(LOAD_WORD, VLAN_TAG_PRESENT),
+                must_be(0, 6),
+                step(LOAD_WORD, ARP_SENDER),
+                SockFilter::new(JUMP_EQ, 3, 0, word),
+                must_be(0, 3),
+                step(LOAD_WORD, ARP_TARGET),
+                must_be(word, 1),
+                accept,
+                reject,
+            ]
+        }
+        IpAddr::V6(address) => {
+            let octets = address.octets();
+            let mut checks = vec![
+                (LOAD_WORD, VLAN_TAG_PRESENT, 0),
+                (LOAD_BYTE, IPV6_NEXT_HEADER, 58),
+                (LOAD_BYTE, ICMPV6_TYPE, 136),
+            ];
+            for (at, word) in (ND_TARGET..).step_by(4).zip(octets.chunks(4)) {
+                let word = u32::from_be_bytes(word.try_into().expect("sixteen is four times four"));
+                checks.push((LOAD_WORD, at, word));
+            }
+            let mut filter = Vec::new();
+            for (index, (load, at, value)) in checks.iter().enumerate() {
+                filter.push(step(*load, *at));
+                filter.push(must_be(*value, 2 * (checks.len() - 1 - index) + 1));
+            }
+            filter.extend([accept, reject]);
+            filter
+        }
+    }
+}
+
 /// Waits until `socket` can be read, at most `wait` rounded up to a millisecond. Returns whether it can.
 pub(super) fn wait_readable(socket: &impl AsFd, wait: Duration) -> io::Result<bool> {
+    wait_any_readable(&[socket.as_fd()], wait)
+}
+
+/// Waits until one of `sockets` can be read, at most `wait` rounded up to a millisecond. Returns whether one can.
+pub(super) fn wait_any_readable(sockets: &[BorrowedFd<'_>], wait: Duration) -> io::Result<bool> {
     let millis = i32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX);
     let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-    let mut watched = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    let mut watched: Vec<_> = sockets.iter().map(|socket| PollFd::new(*socket, PollFlags::POLLIN)).collect();
     match poll(&mut watched, timeout) {
         Ok(ready) => Ok(ready > 0),
         Err(nix::errno::Errno::EINTR) => Ok(false),

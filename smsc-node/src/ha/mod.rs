@@ -2,18 +2,21 @@
 //! neighbours and the clients that it moved.
 //!
 //! The address is held by one node at a time, because only a [`Leadership`] can claim it and a leadership is a term
-//! and a lease. It is dropped three deep: by the daemon when the lease ends, by the guard process when the daemon dies
-//! or stands still, and by the kernel when nobody renews the address's lifetime.
+//! and a lease. It is guarded four deep: the daemon drops it when the lease ends, the guard process when the daemon dies
+//! or stands still, a filter in the kernel silences it at the end of the lease even if the whole host stands still, and
+//! the kernel drops it when nobody renews the address's lifetime.
 //!
 //! | room | what it knows |
 //! |---|---|
 //! | `role` | the phases of a node and which may follow which (pure) |
 //! | `preflight` | what is checked at start, and what an earlier run left |
-//! | `floating_ip`, `hold` | claim, renewal, announcement, release |
+//! | `floating_ip`, `hold` | claim, renewal, release |
+//! | `data_path` | the filter by which the kernel itself keeps to the lease |
 //! | `guard` | the process that outlives the daemon, and what is said to it |
 //! | `certificate` | the datagram by which a peer learns that it need not wait out the lease |
 //! | `takedown` | address off, sockets destroyed, both verified; the daemon and the guard share it |
-//! | `netlink` | addresses, links and sockets of the kernel; no process is ever started for them |
+//! | `netlink` | addresses, links, filters and sockets of the kernel; no process is ever started for them |
+//! | `herald` | announcements, questions to neighbours, defence against other hosts |
 //! | `arp`, `na`, `announce`, `link` | the frames (pure), their schedule (pure), the socket they leave by |
 //! | `tickle` | the segment that makes a client of the lost owner reconnect now |
 //!
@@ -22,11 +25,14 @@
 
 pub mod announce;
 pub mod arp;
+mod bell;
 pub mod certificate;
 mod checksum;
+pub mod data_path;
 pub mod error;
 pub mod floating_ip;
 pub mod guard;
+mod herald;
 pub mod hold;
 pub mod link;
 pub mod na;
@@ -38,7 +44,7 @@ pub mod tickle;
 
 pub use certificate::{ReleaseCertificate, ReleaseListener};
 pub use error::HaError;
-pub use floating_ip::{FloatingAddress, FloatingIp, FloatingIpConfig, FloatingMode};
+pub use floating_ip::{Conflict, DataPathState, FloatingAddress, FloatingIp, FloatingIpConfig, FloatingMode};
 pub use guard::{Guard, GuardCommand, guard_main};
 pub use hold::{HoldState, IpHold, LossReason, Released};
 pub use role::Phase;

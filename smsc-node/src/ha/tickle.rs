@@ -5,7 +5,7 @@
 //! connection and resets it, and the client reconnects. Linux answers such a segment at most every 500 ms, so rounds
 //! closer than that have no effect.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -168,10 +168,15 @@ impl TickleRun {
         }
     }
 
-    /// Sends no more to any client at this host: a reconnecting client comes from another port.
-    pub fn stop_host(&self, host: IpAddr) {
+    /// Sends no more to hosts from which as many connections are bound again as were lost. `bound` counts them by host:
+    /// a client comes back from another port, so which of its connections one replaces is not known.
+    pub fn came_back(&self, bound: &BTreeMap<IpAddr, usize>) {
         let mut waiting = self.state.lock();
-        waiting.retain(|client| client.ip() != host.to_canonical());
+        let mut lost: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for client in waiting.iter() {
+            *lost.entry(client.ip()).or_default() += 1;
+        }
+        waiting.retain(|client| bound.get(&client.ip()).copied().unwrap_or(0) < lost[&client.ip()]);
         if waiting.is_empty() {
             self.state.changed.notify_all();
         }
@@ -220,6 +225,20 @@ mod tests {
         assert_eq!(packet.len(), 60);
         assert_eq!(packet[..8], [0x60, 0, 0, 0, 0, 20, 6, 64]);
         assert_eq!(checksum::upper_layer(server.ip(), client.ip(), IPPROTO_TCP, &packet[40..]), 0);
+    }
+
+    #[test]
+    fn a_host_is_left_alone_when_as_many_are_back_as_were_lost() {
+        let host = |last: u8| IpAddr::from([10, 75, 0, last]);
+        let clients = [(4, 1), (4, 2), (5, 1)].map(|(last, port)| SocketAddr::new(host(last), port));
+        let state = Arc::new(RunState { waiting: Mutex::new(BTreeSet::from(clients)), changed: Condvar::new() });
+        let run = TickleRun { state };
+        run.came_back(&BTreeMap::from([(host(4), 1), (host(6), 9)]));
+        assert_eq!(run.waiting(), 3, "one of two may be the other's");
+        run.came_back(&BTreeMap::from([(host(4), 2)]));
+        assert_eq!(run.waiting(), 1);
+        run.came_back(&BTreeMap::from([(host(4), 2), (host(5), 1)]));
+        assert_eq!(run.waiting(), 0);
     }
 
     #[test]

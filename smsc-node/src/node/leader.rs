@@ -1,8 +1,10 @@
 //! Drives a leader through its phases: claim the addresses, serve, and give everything back in order.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use smsc_raft::consensus::network::{Link, PeerState};
 use smsc_raft::consensus::types::Member;
 use smsc_raft::leadership::Leadership;
 use tokio::sync::{mpsc, watch};
@@ -10,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::NodeError;
 use super::peer::{HandoverReport, HandoverWish, LAG_MAX_ENTRIES, NodeState};
 use super::serving::Serving;
-use crate::ha::hold::{HoldState, IpHold};
+use crate::ha::hold::{HoldState, IpHold, LossReason};
 use crate::ha::{HaError, Phase};
 use crate::metrics::TakeoverKind;
 use crate::shutdown::NodePhase;
@@ -21,6 +23,8 @@ const NOTE_WAIT: Duration = Duration::from_secs(2);
 const TRANSFER_WAIT: Duration = Duration::from_secs(3);
 /// How long a standby may take to answer before a handover.
 const CHECK_WAIT: Duration = Duration::from_millis(500);
+/// How long a node that cannot serve waits before it tries again, when no other can either.
+const NOBODY_ABLE_PAUSE: Duration = Duration::from_millis(500);
 /// How long in-flight work may hold up a planned handover.
 const SETTLE_WAIT: Duration = Duration::from_millis(250);
 /// How long ESMEs may take to answer an unbind once the successor stands ready: nobody serves them meanwhile.
@@ -104,9 +108,15 @@ impl Leader {
         self.state.step(Phase::Releasing);
         match ended {
             Ended::Lost | Ended::Failed(_) => {
+                let unreachable = hold.state() == HoldState::Lost(LossReason::NoCarrier);
                 serving.abort().await;
                 release(hold).await;
                 self.state.step(Phase::Standby);
+                if unreachable {
+                    tracing::error!(term, "clients cannot reach this node: giving leadership to one that they can");
+                    leadership.lease().end();
+                    self.give_up_leadership().await;
+                }
                 Ok(ended)
             }
             Ended::Stopping => {
@@ -139,9 +149,6 @@ impl Leader {
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
-        for (address, mac) in hold.conflicts() {
-            tracing::error!(%address, ?mac, "another host still answers for the floating address: is an old leader not fenced?");
-        }
         match Serving::start(state.clone(), leadership.clone(), &hold).await {
             Ok(serving) => Ok((hold, serving)),
             Err(error) => {
@@ -153,6 +160,8 @@ impl Leader {
 
     async fn serve(&mut self, hold: &IpHold, leadership: &Leadership) -> Ended {
         let mut held = hold.watch();
+        let mut peers = self.state.store.peers();
+        let mut away = absent(&peers.borrow_and_update());
         loop {
             tokio::select! {
                 biased;
@@ -165,6 +174,14 @@ impl Leader {
                     // Whoever asked may have gone.
                     Err(text) => drop(wish.answer.send(Err(text))),
                 },
+                Ok(()) = peers.changed() => {
+                    let still = absent(&peers.borrow_and_update());
+                    // The network between here and there was cut, perhaps for clients, too: they are told again.
+                    if !away.is_subset(&still) {
+                        hold.announce_again();
+                    }
+                    away = still;
+                }
             }
         }
     }
@@ -268,12 +285,21 @@ impl Leader {
 
     /// Leads but cannot serve: lets another node try.
     async fn give_up_leadership(&self) {
-        if let Ok((to, _)) = self.target(None).await
-            && let Err(error) = self.state.store.transfer(to, TRANSFER_WAIT).await
-        {
-            tracing::error!(%error, "leadership could not be given away");
+        let given = match self.target(None).await {
+            Ok((to, _)) => self.state.store.transfer(to, TRANSFER_WAIT).await.map_err(|error| error.to_string()),
+            Err(text) => Err(text),
+        };
+        if let Err(text) = given {
+            tracing::error!("leadership could not be given away: {text}");
+            // This node may be elected again at once, and be as unable as before.
+            tokio::time::sleep(NOBODY_ABLE_PAUSE).await;
         }
     }
+}
+
+/// The peers that are not there now.
+fn absent(peers: &BTreeMap<u64, PeerState>) -> BTreeSet<u64> {
+    peers.iter().filter(|(_, peer)| !matches!(peer.link, Link::Connected { .. })).map(|(id, _)| *id).collect()
 }
 
 /// The next leadership whose lease still runs.

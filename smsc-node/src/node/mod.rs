@@ -60,8 +60,17 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let consensus = runtime("smsc-raft", CONSENSUS_THREADS, prefer_this_thread)?;
     let service = runtime("smsc-node", std::thread::available_parallelism().map_or(2, usize::from), || ())?;
     let floating = config.floating_ip.is_some().then(|| open_floating(&config)).transpose()?.map(Arc::new);
-    let result =
-        service.block_on(operate(&config, &data_dir, security, floating, lifecycle.clone(), consensus.handle()));
+    let result = service.block_on(operate(
+        &config,
+        &data_dir,
+        security,
+        floating.clone(),
+        lifecycle.clone(),
+        consensus.handle(),
+    ));
+    if let Some(Err(error)) = floating.map(|floating| floating.close()) {
+        tracing::warn!(%error, "the filter of the floating address stays on its interface, closed");
+    }
     lifecycle.advance(NodePhase::Stopped);
     consensus.shutdown_timeout(Duration::from_secs(1));
     service.shutdown_timeout(Duration::from_secs(1));
@@ -158,7 +167,7 @@ fn admin_config(config: &Config) -> Result<AdminConfig, NodeError> {
         cluster: config.cluster.clone(),
         node_id: config.node_id,
         drills: config.admin_drills,
-        floating_addresses: addresses.map(|net| net.addr.to_string()).collect(),
+        floating_addresses: addresses.map(|floating| floating.net.addr.to_string()).collect(),
         program: std::env::current_exe()?,
     })
 }
@@ -201,14 +210,14 @@ fn store_config(config: &Config, security: Security) -> StoreConfig {
 
 fn open_floating(config: &Config) -> Result<FloatingIp, NodeError> {
     let floating = config.floating_ip.as_ref().expect("asked for data nodes only");
-    let (mode, interface) = match &floating.mode {
-        FloatingIpMode::Interface(name) => (FloatingMode::Netlink, name.clone()),
-        FloatingIpMode::Loopback => (FloatingMode::Loopback, String::new()),
+    let mode = match floating.mode {
+        FloatingIpMode::Interface => FloatingMode::Netlink,
+        FloatingIpMode::Loopback => FloatingMode::Loopback,
     };
-    let addresses = floating.addresses.iter().map(|net| FloatingAddress {
-        address: net.addr,
-        prefix_len: net.prefix_len,
-        interface: interface.clone(),
+    let addresses = floating.addresses.iter().map(|floating| FloatingAddress {
+        address: floating.net.addr,
+        prefix_len: floating.net.prefix_len,
+        interface: floating.interface.clone(),
     });
     Ok(FloatingIp::open(FloatingIpConfig {
         mode,

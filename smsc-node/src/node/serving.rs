@@ -1,7 +1,8 @@
 //! What runs while this node leads and holds the addresses: delivery, and the SMPP server in front.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +29,19 @@ const PORT_WAIT: Duration = Duration::from_secs(3);
 /// See [`PORT_WAIT`].
 const PORT_RETRY: Duration = Duration::from_millis(2);
 
+/// How often it is looked which ESMEs of the leader before are back; the rounds in which they are told are a second
+/// apart.
+const RETURNS_LOOK: Duration = Duration::from_millis(250);
+/// How long ESMEs are told: all rounds.
+const TELLING: Duration = Duration::from_secs(6);
+
 /// See the [module](self).
 pub(super) struct Serving {
     server: SmppServer,
     delivery: Delivery,
     housekeeping: JoinHandle<()>,
-    tickles: Vec<TickleRun>,
+    /// Owns the tickling, which ends with it.
+    telling: JoinHandle<()>,
 }
 
 impl Serving {
@@ -48,7 +56,7 @@ impl Serving {
     ) -> Result<Self, ListenError> {
         let floating = state.config.floating_ip.as_ref().expect("a witness never serves");
         let config = state.config.smpp.clone().expect("a data node has an SMPP server");
-        let addresses = floating.addresses.iter().map(|net| net.addr).collect::<Vec<_>>();
+        let addresses = floating.addresses.iter().map(|floating| floating.net.addr).collect::<Vec<_>>();
         let port = config.listen_port;
         let ends = Arc::new(Ends::default());
         let delivery = Delivery::start(DeliveryParts {
@@ -78,8 +86,9 @@ impl Serving {
         };
         let tickles =
             tickle(&state.store, leadership.term, hold, addresses.iter().map(|ip| SocketAddr::new(*ip, port)));
+        let telling = tokio::spawn(watch_returns(state.store.clone(), leadership.term, tickles));
         let housekeeping = tokio::spawn(housekeeping::lead(state, leadership.term));
-        Ok(Self { server, delivery, housekeeping, tickles })
+        Ok(Self { server, delivery, housekeeping, telling })
     }
 
     /// Ends what is under way while the sessions stay: first deliveries, during which submissions are still taken, then
@@ -97,7 +106,7 @@ impl Serving {
     /// Lets sessions answer what is in flight and unbind, for at most `grace`, then stops.
     pub(super) async fn stop(self, grace: Duration) {
         self.housekeeping.abort();
-        drop(self.tickles);
+        self.telling.abort();
         self.server.stop(grace).await;
         self.delivery.stop().await;
     }
@@ -109,11 +118,7 @@ impl Serving {
 }
 
 /// Listens, waiting for an earlier leader on the same host to let go of the port.
-async fn listen(
-    leadership: &Leadership,
-    parts: ServerParts,
-    addresses: &[std::net::IpAddr],
-) -> Result<SmppServer, ListenError> {
+async fn listen(leadership: &Leadership, parts: ServerParts, addresses: &[IpAddr]) -> Result<SmppServer, ListenError> {
     let deadline = tokio::time::Instant::now() + PORT_WAIT;
     loop {
         match SmppServer::start(leadership, parts.clone(), addresses) {
@@ -146,6 +151,25 @@ fn tickle(store: &Store, term: u64, hold: &IpHold, servers: impl Iterator<Item =
         }
     }
     runs
+}
+
+/// Calls the tickling of each host off as its ESMEs are back, until all are or the last round is over.
+async fn watch_returns(store: Store, term: u64, tickles: Vec<TickleRun>) {
+    let over = tokio::time::Instant::now() + TELLING;
+    while tickles.iter().any(|run| run.waiting() > 0) && tokio::time::Instant::now() < over {
+        tokio::time::sleep(RETURNS_LOOK).await;
+        let peers = store.read(|machine| {
+            let back = machine.sessions().filter(|session| session.term >= term);
+            Ok(back.filter_map(|session| session.peer.parse::<SocketAddr>().ok()).collect::<Vec<_>>())
+        });
+        let mut bound: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for peer in peers.unwrap_or_default() {
+            *bound.entry(peer.ip().to_canonical()).or_default() += 1;
+        }
+        for run in &tickles {
+            run.came_back(&bound);
+        }
+    }
 }
 
 /// The store as the SMPP server asks it.

@@ -45,6 +45,15 @@ impl Lab {
         Some(lab)
     }
 
+    /// Plugs the host into the network a second time, as eth1.
+    pub fn second_interface(&self, host: &str) {
+        self.switch(&format!("link add q-{host} type veth peer name eth1 netns {}", self.namespace(host)));
+        self.switch(&format!("link set q-{host} master br0 up"));
+        self.ip(host, "link set eth1 up");
+        let number = host_number(host) + 10;
+        self.ip(host, &format!("addr add 10.78.0.{number}/24 dev eth1"));
+    }
+
     /// Runs `work` on a thread inside the host's namespace; processes it starts are inside, too.
     pub fn within<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> T {
         let namespace = File::open(format!("/run/netns/{}", self.namespace(host))).expect("made by new");
@@ -59,6 +68,28 @@ impl Lab {
 
     pub fn ip(&self, host: &str, arguments: &str) {
         run(&format!("-n {} {arguments}", self.namespace(host)));
+    }
+
+    /// Makes the host forget where `address` is; it need not know.
+    pub fn forget_neighbour(&self, host: &str, address: &str) {
+        let arguments = ["-n", &self.namespace(host), "neigh", "del", address, "dev", "eth0"];
+        let _ = Command::new("ip").args(arguments).output().expect("iproute2 is installed");
+    }
+
+    pub fn tc(&self, host: &str, arguments: &str) {
+        let output = Command::new("tc").args(["-n", &self.namespace(host)]).args(arguments.split_whitespace()).output();
+        let output = output.expect("iproute2 is installed");
+        assert!(output.status.success(), "tc {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// How many filters of ours the host's interface has, both ways.
+    pub fn filters(&self, host: &str, interface: &str) -> usize {
+        let show = |hook: &str| {
+            let namespace = self.namespace(host);
+            let output = Command::new("tc").args(["-n", &namespace, "filter", "show", "dev", interface, hook]).output();
+            String::from_utf8_lossy(&output.expect("iproute2 is installed").stdout).matches("smsc-lease").count()
+        };
+        show("ingress") + show("egress")
     }
 
     pub fn switch(&self, arguments: &str) {

@@ -17,7 +17,9 @@ use smsc_node::ha::{
 
 pub const VIP4: &str = "10.78.0.100";
 pub const VIP6: &str = "fd00:78::64";
-const LOOPBACK_VIP: &str = "127.0.0.100";
+/// Address, prefix length, interface.
+const VIPS: &[(&str, u8, &str)] = &[(VIP4, 32, "eth0"), (VIP6, 128, "eth0")];
+const LOOPBACK_VIPS: &[(&str, u8, &str)] = &[("127.0.0.100", 32, "")];
 
 /// Says that a process of this test binary is a helper, and carries its options.
 const ROLE: &str = "SMSC_HA_TEST_DAEMON";
@@ -29,21 +31,23 @@ pub struct NodeOptions {
     pub valid_lft_s: u32,
     pub peer: Option<SocketAddr>,
     pub loopback: bool,
+    pub node_id: u64,
+    pub addresses: &'static [(&'static str, u8, &'static str)],
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { valid_lft_s: 2, peer: None, loopback: false }
+        Self { valid_lft_s: 2, peer: None, loopback: false, node_id: 1, addresses: VIPS }
     }
 }
 
 /// Opens the floating IP of the lab in the namespace of the calling thread.
 pub fn open(options: &NodeOptions) -> Result<FloatingIp, HaError> {
-    let vips: &[(&str, u8)] = if options.loopback { &[(LOOPBACK_VIP, 32)] } else { &[(VIP4, 32), (VIP6, 128)] };
-    let addresses = vips.iter().map(|(address, prefix_len)| FloatingAddress {
+    let vips = if options.loopback { LOOPBACK_VIPS } else { options.addresses };
+    let addresses = vips.iter().map(|(address, prefix_len, interface)| FloatingAddress {
         address: address.parse().expect("literal"),
         prefix_len: *prefix_len,
-        interface: "eth0".to_owned(),
+        interface: (*interface).to_owned(),
     });
     let helper = ["--exact", "helper_guard", "--nocapture", "--test-threads=1"];
     FloatingIp::open(FloatingIpConfig {
@@ -53,7 +57,7 @@ pub fn open(options: &NodeOptions) -> Result<FloatingIp, HaError> {
         renew_interval: Duration::from_millis(300),
         probe_wait: Duration::from_millis(10),
         cluster_id: 99,
-        node_id: 1,
+        node_id: options.node_id,
         peers: options.peer.into_iter().collect(),
         guard: GuardCommand { program: "/proc/self/exe".into(), args: helper.map(Into::into).to_vec() },
     })
@@ -85,7 +89,10 @@ impl Node {
         let peer = options.peer.map(|peer| peer.to_string()).unwrap_or_default();
         let mut child = Command::new("/proc/self/exe")
             .args(["--exact", "helper_daemon", "--nocapture", "--test-threads=1"])
-            .env(ROLE, format!("{},{peer}", if options.loopback { "loopback" } else { "netlink" }))
+            .env(
+                ROLE,
+                format!("{},{},{peer}", if options.loopback { "loopback" } else { "netlink" }, options.valid_lft_s),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -121,6 +128,10 @@ impl Node {
         assert!(self.child.wait().expect("ours").success());
     }
 
+    pub fn expect_killed(&mut self) {
+        assert!(!self.child.wait().expect("ours").success());
+    }
+
     pub fn say(&mut self, line: &str) {
         writeln!(self.stdin, "{line}").expect("it reads");
     }
@@ -154,8 +165,15 @@ pub fn daemon_main() {
     let Ok(role) = std::env::var(ROLE) else {
         return;
     };
-    let (mode, peer) = role.split_once(',').expect("written by start");
-    let options = NodeOptions { loopback: mode == "loopback", peer: peer.parse().ok(), ..NodeOptions::default() };
+    let mut words = role.split(',');
+    let mut word = || words.next().expect("written by start");
+    let (mode, valid_lft_s, peer) = (word(), word(), word());
+    let options = NodeOptions {
+        loopback: mode == "loopback",
+        valid_lft_s: valid_lft_s.parse().expect("written by start"),
+        peer: peer.parse().ok(),
+        ..NodeOptions::default()
+    };
     let ip = open(&options).expect("the test has looked");
     let lease = Lease::new(7);
     keep_extending(&lease, Duration::from_millis(300));
@@ -207,7 +225,7 @@ pub fn wait_until(what: &str, done: impl Fn() -> bool) {
     wait_until_within(what, Duration::from_secs(8), done);
 }
 
-fn wait_until_within(what: &str, limit: Duration, done: impl Fn() -> bool) {
+pub fn wait_until_within(what: &str, limit: Duration, done: impl Fn() -> bool) {
     let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < limit, "waited in vain: {what}");

@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +29,11 @@ pub use process::guard_main;
 pub(super) use protocol::Claim;
 
 /// Starting a process takes milliseconds; a machine under load gets some more.
-const START_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const START_WITHIN: Duration = Duration::from_secs(3);
+/// The same while an address is held: less than the kernel keeps one, which the replacing thread has to renew.
+pub(super) const REPLACE_WITHIN: Duration = Duration::from_secs(1);
+/// A guard that has not answered for so long stands still. A machine under load makes it late by less.
+const PONG_TIMEOUT: Duration = Duration::from_secs(2);
 /// The guard answers in microseconds; if it does not in this time it is replaced.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long a guard with nothing to do may take to end after the daemon let go of it.
@@ -59,14 +63,20 @@ pub struct Guard {
     child: Mutex<Child>,
     channel: Channel,
     gone: AtomicBool,
+    /// When the first ping without an answer was sent, CLOCK_MONOTONIC nanoseconds, or [`NONE`].
+    pinged_at: AtomicU64,
+    /// The last term whose addresses it said it took away, or [`NONE`].
+    taken: AtomicU64,
 }
 
+const NONE: u64 = 0;
+
 impl Guard {
-    /// Starts a guard and waits until it is ready; some milliseconds.
+    /// Starts a guard and waits until it is ready, some milliseconds, at most `within`.
     ///
     /// # Errors
     /// [`HaError::Guard`] if it does not start or does not answer.
-    pub fn spawn(command: &GuardCommand) -> Result<Self, HaError> {
+    pub fn spawn(command: &GuardCommand, within: Duration) -> Result<Self, HaError> {
         let failed = |source| HaError::Guard { what: "could not be started", source };
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
             .map_err(|errno| failed(errno.into()))?;
@@ -76,9 +86,14 @@ impl Guard {
             .stdout(Stdio::null())
             .spawn()
             .map_err(failed)?;
-        let guard =
-            Self { child: Mutex::new(child), channel: Channel::new(Socket::from(ours)), gone: AtomicBool::new(false) };
-        match guard.answer(START_TIMEOUT, |message| matches!(message, FromGuard::Ready)) {
+        let guard = Self {
+            child: Mutex::new(child),
+            channel: Channel::new(Socket::from(ours)),
+            gone: AtomicBool::new(false),
+            pinged_at: AtomicU64::new(NONE),
+            taken: AtomicU64::new(NONE),
+        };
+        match guard.answer(within, |message| matches!(message, FromGuard::Ready)) {
             Ok(()) => Ok(guard),
             Err(source) => {
                 guard.put_down();
@@ -155,21 +170,59 @@ impl Guard {
         }
     }
 
+    /// Whether it is there and answers; asks it once more. One that stands still is ended, because it would not act,
+    /// or act on an old deadline when it comes to.
+    pub(super) fn is_well(&self) -> bool {
+        if self.is_gone() {
+            return false;
+        }
+        self.hear();
+        let now = MonoTime::now();
+        match self.pinged_at.load(Ordering::Acquire) {
+            NONE => {
+                self.pinged_at.store(now.as_nanos(), Ordering::Release);
+                if self.channel.send(&ToGuard::Ping).is_ok() {
+                    return true;
+                }
+            }
+            since if now.since(MonoTime::from_nanos(since)) < PONG_TIMEOUT => return true,
+            _ => {}
+        }
+        self.put_down();
+        false
+    }
+
     /// Whether the guard has said that it took the addresses of `term` away.
     pub(super) fn has_taken(&self, term: u64) -> bool {
-        let mut taken = false;
+        self.hear();
+        self.taken.load(Ordering::Acquire) == term
+    }
+
+    /// Takes note of everything it has said.
+    fn hear(&self) {
         while let Ok(Received::Message(message)) = self.channel.receive::<FromGuard>(Duration::ZERO) {
-            taken |= matches!(message, FromGuard::Removed { term: removed } if removed == term);
+            self.note(&message);
         }
-        taken
+    }
+
+    fn note(&self, message: &FromGuard) {
+        match message {
+            FromGuard::Removed { term } => self.taken.store(*term, Ordering::Release),
+            FromGuard::Pong => self.pinged_at.store(NONE, Ordering::Release),
+            FromGuard::Ready | FromGuard::Armed { .. } | FromGuard::StoodDown { .. } => {}
+        }
     }
 
     fn answer(&self, timeout: Duration, wanted: impl Fn(&FromGuard) -> bool) -> io::Result<()> {
         let deadline = MonoTime::now() + timeout;
         loop {
             match self.channel.receive::<FromGuard>(deadline.since(MonoTime::now()))? {
-                Received::Message(message) if wanted(&message) => return Ok(()),
-                Received::Message(_) => {}
+                Received::Message(message) => {
+                    self.note(&message);
+                    if wanted(&message) {
+                        return Ok(());
+                    }
+                }
                 Received::Nothing if MonoTime::now() < deadline => {}
                 Received::Nothing => return Err(io::ErrorKind::TimedOut.into()),
                 Received::Closed => return Err(io::ErrorKind::BrokenPipe.into()),

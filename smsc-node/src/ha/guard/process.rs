@@ -48,7 +48,16 @@ pub fn guard_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    stay_in_memory();
     GuardProcess { channel, takedown, claim: None, daemon }.run()
+}
+
+/// Whatever memory the guard touches stays there: on a host that swaps itself to death it must still act. Only what is
+/// touched, because the program's file is a hundred times larger than what the guard uses of it.
+fn stay_in_memory() {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    // Without CAP_IPC_LOCK or room under RLIMIT_MEMLOCK it goes without: a matter of degree.
+    let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
 }
 
 /// What stops the daemon (a terminal's Ctrl-C, a supervisor's SIGTERM to the group) must not stop the guard first.
@@ -118,6 +127,9 @@ impl GuardProcess {
             ToGuard::Released { term } => {
                 self.claim.take_if(|claim| claim.term == term);
                 let _ = self.tell(&FromGuard::StoodDown { term });
+            }
+            ToGuard::Ping => {
+                let _ = self.tell(&FromGuard::Pong);
             }
         }
     }

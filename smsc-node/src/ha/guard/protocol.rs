@@ -49,6 +49,8 @@ pub(super) enum ToGuard {
     Peers { term: u64, peers: Vec<SocketAddr> },
     /// The daemon took the address down itself.
     Released { term: u64 },
+    /// Are you there?
+    Ping,
 }
 
 /// From the guard.
@@ -62,6 +64,8 @@ pub(super) enum FromGuard {
     Removed { term: u64 },
     /// It has forgotten it.
     StoodDown { term: u64 },
+    /// It is there.
+    Pong,
 }
 
 /// What a read brought.

@@ -1,20 +1,24 @@
-//! The kernel's addresses, links and TCP sockets over raw netlink.
+//! The kernel's addresses, links, packet filters and TCP sockets over raw netlink.
 //!
 //! Blocking and without a runtime: the guard uses it too, and a renewal must not wait for a busy one. The few
-//! messages it takes (RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR, RTM_GETLINK; SOCK_DIAG_BY_FAMILY, SOCK_DESTROY) are
-//! written out here from rtnetlink(7) and sock_diag(7). A process is never started for them: that would cost
-//! milliseconds on the way to serving.
+//! messages it takes (of rtnetlink(7) for addresses, links, routes and filters; SOCK_DIAG_BY_FAMILY and SOCK_DESTROY of
+//! sock_diag(7)) are written out here. A process is never started for them: that would cost milliseconds on the way to
+//! serving.
 
+mod events;
 mod route;
 mod sock_diag;
+mod tc;
 
 use std::io::{self, Read};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use events::LinkEvents;
 pub use route::{AddressEntry, AddressTable, Lifetime, LinkInfo};
 pub use sock_diag::SocketTable;
+pub use tc::{FilterEntry, FilterTable, Hook};
 
 /// `AF_NETLINK`, `NETLINK_ROUTE` and `NETLINK_SOCK_DIAG` of linux/netlink.h.
 const AF_NETLINK: i32 = 16;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smsc_raft::leadership::MonoTime;
 
-use super::{NETLINK_ROUTE, NetlinkSocket, attributes, malformed, push_attribute, read_i32, read_u32};
+use super::{NETLINK_ROUTE, NetlinkSocket, attributes, malformed, push_attribute, read_i32, read_u16, read_u32};
 
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWLINK: u16 = 16;
@@ -17,9 +17,14 @@ const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
 const RTMSG_LEN: usize = 12;
-/// Where rtmsg keeps the route's type, and the type of the host's own addresses.
+/// Where rtmsg keeps the length of the destination's prefix.
+const RTMSG_DST_LEN_AT: usize = 1;
+/// Where rtmsg keeps the route's type; the types of ways out and of the host's own addresses.
 const RTMSG_TYPE_AT: usize = 7;
+const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
 
 const NLM_F_REPLACE: u16 = 0x100;
@@ -29,6 +34,10 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFINFOMSG_LEN: usize = 16;
 const IFF_LOWER_UP: u32 = 1 << 16;
+/// Link types of linux/if_arp.h whose packets have an Ethernet header.
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_LOOPBACK: u16 = 772;
+const ETHERNET_HEADER_LEN: u8 = 14;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -66,8 +75,10 @@ pub struct LinkInfo {
     pub index: u32,
     /// The hardware address, if it has one of six bytes that is not zero (loopback and tunnels have none).
     pub mac: Option<[u8; 6]>,
-    /// Whether the carrier is there.
+    /// Whether it is up and the carrier is there.
     pub carrier: bool,
+    /// The length of the header in front of IP and ARP: 14 for Ethernet, 0 for tunnels that carry bare IP.
+    pub header_len: u8,
 }
 
 /// An address as the kernel lists it.
@@ -113,6 +124,29 @@ impl AddressTable {
             }
         })?;
         link.ok_or_else(malformed)
+    }
+
+    /// Every interface.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn links(&mut self) -> io::Result<Vec<LinkInfo>> {
+        self.socket.dump(RTM_GETLINK, &[0; IFINFOMSG_LEN], |kind, body| {
+            (kind == RTM_NEWLINK).then(|| parse_link(body)).flatten()
+        })
+    }
+
+    /// To whom a packet for `address` is handed on that interface: the address itself if it is on the link, else the
+    /// gateway. `None` if the way leads elsewhere, or there is none.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn next_hop(&mut self, link_index: u32, address: IpAddr) -> io::Result<Option<IpAddr>> {
+        let mut found = None;
+        self.look_up(address, |body| found = parse_route(body).or(found))?;
+        Ok(found
+            .filter(|route| route.kind == RTN_UNICAST && route.link_index == Some(link_index))
+            .map(|route| route.gateway.unwrap_or(address)))
     }
 
     /// Every address of every interface.
@@ -190,22 +224,30 @@ impl AddressTable {
 
     /// Whether packets to `address` are for this host.
     fn is_local(&mut self, address: IpAddr) -> io::Result<bool> {
+        let mut local = false;
+        self.look_up(address, |body| local |= body.get(RTMSG_TYPE_AT) == Some(&RTN_LOCAL))?;
+        Ok(local)
+    }
+
+    /// Asks for the way to `address`; `each` sees nothing if there is none.
+    fn look_up(&mut self, address: IpAddr, mut each: impl FnMut(&[u8])) -> io::Result<()> {
         let octets = octets(address);
         let mut body = vec![0; RTMSG_LEN];
         body[0] = family(address);
-        body[1] = if address.is_ipv4() { 32 } else { 128 };
+        body[RTMSG_DST_LEN_AT] = if address.is_ipv4() { 32 } else { 128 };
         push_attribute(&mut body, RTA_DST, &octets);
-        let mut local = false;
         let looked_up = self.socket.request(RTM_GETROUTE, 0, &body, |kind, body| {
-            local |= kind == RTM_NEWROUTE && body.get(RTMSG_TYPE_AT) == Some(&RTN_LOCAL);
+            if kind == RTM_NEWROUTE {
+                each(body);
+            }
         });
         match looked_up {
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) =>
             {
-                Ok(false)
+                Ok(())
             }
-            result => result.map(|()| local),
+            result => result,
         }
     }
 
@@ -257,13 +299,36 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 fn parse_link(body: &[u8]) -> Option<LinkInfo> {
+    let link_type = read_u16(body, 2)?;
     let index = u32::try_from(read_i32(body, 4)?).ok()?;
     let flags = read_u32(body, 8)?;
     let mac = attributes(body.get(IFINFOMSG_LEN..)?)
         .find(|(kind, _)| *kind == IFLA_ADDRESS)
         .and_then(|(_, payload)| <[u8; 6]>::try_from(payload).ok())
         .filter(|mac| *mac != [0; 6]);
-    Some(LinkInfo { index, mac, carrier: flags & IFF_LOWER_UP != 0 })
+    let header_len = if matches!(link_type, ARPHRD_ETHER | ARPHRD_LOOPBACK) { ETHERNET_HEADER_LEN } else { 0 };
+    Some(LinkInfo { index, mac, carrier: flags & IFF_LOWER_UP != 0, header_len })
+}
+
+/// What is read of a route.
+#[derive(Clone, Copy)]
+struct Route {
+    kind: u8,
+    link_index: Option<u32>,
+    gateway: Option<IpAddr>,
+}
+
+fn parse_route(body: &[u8]) -> Option<Route> {
+    let family = *body.first()?;
+    let mut route = Route { kind: *body.get(RTMSG_TYPE_AT)?, link_index: None, gateway: None };
+    for (kind, payload) in attributes(body.get(RTMSG_LEN..)?) {
+        match kind {
+            RTA_OIF => route.link_index = read_u32(payload, 0),
+            RTA_GATEWAY => route.gateway = parse_ip(family, payload),
+            _ => {}
+        }
+    }
+    Some(route)
 }
 
 fn parse_address(body: &[u8]) -> Option<AddressEntry> {
