@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use smsc_proto::rpc::admin::StatusResponse;
-use smsc_proto::rpc::raft::{NodeRole, PeerStatus};
+use smsc_proto::rpc::raft::{DataPathLease, NodeRole, PeerStatus};
 use smsc_raft::store::ClusterView;
 
 /// Entries by which a member may be behind before that is worth a warning; a second or so under full load.
@@ -109,6 +109,7 @@ impl Findings<'_> {
             warnings.push("no majority of the voters answers and agrees on the leader".to_owned());
         }
         self.warn_of_address(leader_id, holders, &mut warnings);
+        self.warn_of_the_network(&mut warnings);
         self.warn_of_standbys(leader_id, &mut warnings);
         self.warn_of_votes(&mut warnings);
         let versions: BTreeSet<&str> = self.answers.values().map(|a| a.version.as_str()).collect();
@@ -130,6 +131,22 @@ impl Findings<'_> {
             _ => {
                 let names = holders.iter().map(|id| self.named(*id)).collect::<Vec<_>>().join(" and ");
                 warnings.push(format!("{names} both hold the floating address: stop the one that does not lead"));
+            }
+        }
+    }
+
+    fn warn_of_the_network(&self, warnings: &mut Vec<String>) {
+        for answer in self.answers.values() {
+            let name = self.named(answer.node_id);
+            if !answer.address_conflict.is_empty() {
+                warnings.push(format!(
+                    "{name} hears another host use the floating address, {}: an old owner is not fenced; switch it off \
+                     or remove the address there",
+                    answer.address_conflict
+                ));
+            }
+            if answer.data_path_lease() == DataPathLease::Missing {
+                warnings.push(format!("{name} has no lease in the data path: {}", answer.data_path_missing));
             }
         }
     }

@@ -119,6 +119,12 @@ pub struct Metrics {
     pub disk_free_bytes: Gauge,
     /// 1 while this node holds the floating addresses.
     pub address_held: Gauge,
+    /// 1 while the kernel does not itself keep to the lease of the floating addresses, though there are packets to filter.
+    pub address_data_path_lease_missing: Gauge,
+    /// Packets from or to the floating addresses that the kernel dropped because no lease covered them.
+    pub address_packets_dropped: Gauge,
+    /// 1 while another host is heard to use a floating address that this node holds.
+    pub address_conflict: Gauge,
     /// Times that this node claimed the floating addresses.
     pub takeovers: Counters<TakeoverKind, 3>,
     /// From leadership to the address announced, last time. Microseconds, rendered as seconds.
@@ -187,6 +193,21 @@ impl Metrics {
         w.gauge("smsc_disk_free_bytes", "Room left where the data directory lies.", &self.disk_free_bytes);
 
         w.gauge("smsc_address_held", "1 while this node holds the floating addresses.", &self.address_held);
+        w.gauge(
+            "smsc_address_data_path_lease_missing",
+            "1 while the kernel does not itself keep to the lease of the floating addresses.",
+            &self.address_data_path_lease_missing,
+        );
+        w.gauge(
+            "smsc_address_packets_dropped",
+            "Packets from or to the floating addresses dropped because no lease covered them, since the start.",
+            &self.address_packets_dropped,
+        );
+        w.gauge(
+            "smsc_address_conflict",
+            "1 while another host is heard to use a floating address that this node holds.",
+            &self.address_conflict,
+        );
         w.counters("smsc_takeovers_total", "Times this node claimed the floating addresses.", &self.takeovers);
         w.micros(
             "smsc_takeover_last_seconds",

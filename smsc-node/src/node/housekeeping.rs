@@ -8,6 +8,7 @@ use smsc_raft::model::{self, command::Op};
 use super::peer::NodeState;
 use crate::clock::{Clock as _, SystemClock};
 use crate::data_dir::disk_free;
+use crate::ha::DataPathState;
 use crate::shutdown::NodePhase;
 
 /// How often figures are taken.
@@ -41,6 +42,7 @@ pub(super) async fn observe(state: Arc<NodeState>) {
         metrics.store_overlay_bytes.set(state.store.overlay_bytes() as u64);
         metrics.store_checkpoint_last_us.set(state.store.checkpoint_took_us());
         metrics.address_held.set(u64::from(state.holds_address()));
+        observe_address(&state);
         metrics.messages_waiting.set(state.store.read(|machine| Ok(machine.waiting_count())).unwrap_or(0));
         metrics.log_flush_latency.observe(state.store.log_metrics().last_flush_duration);
         let phase = state.lifecycle.phase();
@@ -58,6 +60,20 @@ pub(super) async fn observe(state: Arc<NodeState>) {
             disk_warned = short;
         }
         tokio::time::sleep(OBSERVE).await;
+    }
+}
+
+/// How the floating address is guarded, and who disputes it.
+fn observe_address(state: &NodeState) {
+    let Some(floating) = &state.floating else {
+        return;
+    };
+    let metrics = &state.metrics;
+    metrics.address_conflict.set(u64::from(floating.conflict().is_some()));
+    let data_path = floating.data_path();
+    metrics.address_data_path_lease_missing.set(u64::from(matches!(data_path, DataPathState::Missing(_))));
+    if let DataPathState::Active(dropped) = data_path {
+        metrics.address_packets_dropped.set(dropped.ingress + dropped.egress);
     }
 }
 

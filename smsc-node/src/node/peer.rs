@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use smsc_proto::rpc::raft::{LeaderNote, NodeRole, PeerStatus};
+use smsc_proto::rpc::raft::{DataPathLease, LeaderNote, NodeRole, PeerStatus};
 use smsc_raft::consensus::network::PeerHandler;
 use smsc_raft::store::Store;
 use tokio::sync::{mpsc, oneshot};
@@ -11,8 +11,8 @@ use super::directory::DirectoryCache;
 use crate::config::{Config, Role};
 use crate::data_dir::disk_free;
 use crate::delivery::route::RouteTable;
-use crate::ha::Phase;
 use crate::ha::floating_ip::FloatingIp;
+use crate::ha::{DataPathState, HaError, Phase};
 use crate::http::Readiness;
 use crate::metrics::Metrics;
 use crate::shutdown::{Lifecycle, NodePhase};
@@ -116,6 +116,9 @@ impl NodeState {
         if let Some(short) = self.disk_short() {
             return short;
         }
+        if let Some(interface) = self.floating.as_ref().and_then(|floating| floating.interface_without_carrier()) {
+            return HaError::NoCarrier { interface }.to_string();
+        }
         let view = self.store.view();
         if view.last_log_index > view.applied_index + LAG_MAX_ENTRIES {
             return format!("{} log entries are not applied yet", view.last_log_index - view.applied_index);
@@ -195,10 +198,26 @@ impl PeerHandler for Peer {
 }
 
 impl NodeState {
+    /// Whether the kernel itself keeps to the lease, and if not why.
+    fn data_path(&self) -> (DataPathLease, String) {
+        match self.floating.as_ref().map_or(DataPathState::NotNeeded, |floating| floating.data_path()) {
+            DataPathState::Active(_) => (DataPathLease::Active, String::new()),
+            DataPathState::NotNeeded => (DataPathLease::NotNeeded, String::new()),
+            DataPathState::Missing(why) => (DataPathLease::Missing, why),
+        }
+    }
+
+    /// Who else was heard to use a floating address lately; empty for nobody.
+    fn address_conflict(&self) -> String {
+        let conflict = self.floating.as_ref().and_then(|floating| floating.conflict());
+        conflict.map(|conflict| conflict.to_string()).unwrap_or_default()
+    }
+
     /// This node as it sees itself.
     pub fn status(&self) -> PeerStatus {
         let view = self.store.view();
         let role = if self.config.role == Role::Witness { NodeRole::Witness } else { NodeRole::Data };
+        let (data_path_lease, data_path_missing) = self.data_path();
         PeerStatus {
             node_id: self.config.node_id,
             name: self.config.name.clone(),
@@ -213,6 +232,9 @@ impl NodeState {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             not_ready: self.not_ready(),
             waiting: self.store.read(|machine| Ok(machine.waiting_count())).unwrap_or(0),
+            data_path_lease: data_path_lease as i32,
+            data_path_missing,
+            address_conflict: self.address_conflict(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use smsc_proto::rpc::admin::{StatusRequest, StatusResponse};
-use smsc_proto::rpc::raft::{NodeRole, PeerStatus};
+use smsc_proto::rpc::raft::{DataPathLease, NodeRole, PeerStatus};
 
 use crate::connect::ConnectArgs;
 use crate::exit::Failure;
@@ -14,7 +14,9 @@ JSON fields:
   cluster, node_id (the node that was asked), leader_id (0: none), term, quorum_healthy, address_holder (0: none),
   floating_addresses, voters, unreachable, waiting (messages), sessions, warnings (sentences),
   members: [{ node_id, name, role (data|witness), leads, votes, answers, phase, holds_address, not_ready, term,
-              last_log_index, applied_index, checkpoint_index, lag (log entries), version }]";
+              last_log_index, applied_index, checkpoint_index, lag (log entries), version,
+              data_path_lease (active|missing|not needed|unknown), data_path_missing (why),
+              address_conflict (another host heard to use the address) }]";
 
 #[derive(Debug, Serialize)]
 struct StatusView {
@@ -50,6 +52,9 @@ struct MemberView {
     checkpoint_index: u64,
     lag: u64,
     version: String,
+    data_path_lease: &'static str,
+    data_path_missing: String,
+    address_conflict: String,
 }
 
 /// Asks and prints.
@@ -63,6 +68,15 @@ pub fn role(role: NodeRole) -> &'static str {
     match role {
         NodeRole::Data => "data",
         NodeRole::Witness => "witness",
+    }
+}
+
+fn data_path_lease(state: DataPathLease) -> &'static str {
+    match state {
+        DataPathLease::Unknown => "unknown",
+        DataPathLease::Active => "active",
+        DataPathLease::Missing => "missing",
+        DataPathLease::NotNeeded => "not needed",
     }
 }
 
@@ -87,6 +101,9 @@ fn view(status: StatusResponse) -> StatusView {
             checkpoint_index: member.checkpoint_index,
             lag: if answers { end.saturating_sub(member.last_log_index) } else { 0 },
             version: member.version.clone(),
+            data_path_lease: data_path_lease(member.data_path_lease()),
+            data_path_missing: member.data_path_missing.clone(),
+            address_conflict: member.address_conflict.clone(),
         }
     };
     StatusView {
@@ -121,7 +138,7 @@ fn human(status: &StatusView) -> String {
         if status.quorum_healthy { "healthy" } else { "NOT HEALTHY" }
     );
     if !status.floating_addresses.is_empty() {
-        text.push_str(&format!("address {} {address}\n", status.floating_addresses.join(", ")));
+        text.push_str(&format!("address {} {address}{}\n", status.floating_addresses.join(", "), guarding(status)));
     }
     text.push_str(&format!("{} messages waiting, {} sessions\n\n", status.waiting, status.sessions));
     let rows: Vec<[String; 9]> = status.members.iter().map(row).collect();
@@ -134,6 +151,19 @@ fn human(status: &StatusView) -> String {
         text.push_str(&format!("\nwarning: {warning}"));
     }
     text
+}
+
+/// What is said of the lease in the data path behind the address: nothing where there are no packets to filter.
+fn guarding(status: &StatusView) -> String {
+    let with = |state: &str| {
+        let names = status.members.iter().filter(|member| member.data_path_lease == state).map(|member| &*member.name);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match (with("active"), with("missing")) {
+        (active, missing) if active.is_empty() && missing.is_empty() => String::new(),
+        (active, missing) if missing.is_empty() => format!(", lease in the data path on {active}"),
+        (_, missing) => format!(", NO lease in the data path on {missing}"),
+    }
 }
 
 fn row(member: &MemberView) -> [String; 9] {
@@ -174,6 +204,7 @@ mod tests {
             phase: if node_id == 1 { "active" } else { "standby" }.to_owned(),
             holds_address: node_id == 1,
             version: "0.1.0".to_owned(),
+            data_path_lease: DataPathLease::Active as i32,
             ..Default::default()
         };
         let silent =
@@ -201,7 +232,7 @@ mod tests {
             human(&view(status())),
             "\
 cluster demo, led by a (node 1) in term 4, quorum healthy
-address 192.0.2.1/24 held by a (node 1)
+address 192.0.2.1/24 held by a (node 1), lease in the data path on a, b
 7 messages waiting, 2 sessions
 
 NODE  NAME  ROLE     STATE           ADDRESS  LOG  APPLIED  LAG  VERSION
