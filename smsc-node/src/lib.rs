@@ -13,6 +13,7 @@ pub mod listen;
 pub mod metrics;
 pub mod node;
 pub mod probe;
+pub mod quorum;
 pub mod shutdown;
 pub mod smpp;
 pub mod telemetry;

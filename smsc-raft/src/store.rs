@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
-use smsc_proto::rpc::raft::PeerStatus;
+use smsc_proto::rpc::raft::{PairRequest, PairResponse, PairStatus, PeerStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::service::Routes;
 use tonic::transport::Channel;
@@ -22,11 +22,12 @@ use crate::consensus::network::{
 use crate::consensus::predecessor::Predecessors;
 use crate::consensus::proposer::{Done, Proposer};
 use crate::consensus::tls::Security;
-use crate::consensus::types::{Member, TypeConfig};
+use crate::consensus::types::{ARBITER_ID, Member, TypeConfig};
 use crate::leadership::{Keeper, KeeperConfig, Leadership};
 use crate::machine::{Change, Machine};
 use crate::model::{Command, command::Op};
 use crate::outcome::Outcome;
+use crate::quorum::{Parts, Quorum, QuorumConfig, RecordFile, TakeoverError};
 use crate::storage::log::{LogConfig, LogMetrics, LogMonitor, LogStore};
 use crate::storage::snapshot::Inbox;
 
@@ -68,6 +69,8 @@ pub struct StoreConfig {
     pub overlay_bytes: usize,
     /// Longest time between checkpoints.
     pub checkpoint_interval: Duration,
+    /// How a data node stands in for its peer's vote where there are two without a witness; `None` on a witness.
+    pub quorum: Option<QuorumConfig>,
     /// The wall clock, UTC milliseconds.
     pub clock_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -103,10 +106,12 @@ pub struct ClusterView {
     pub leader: Option<u64>,
     /// Whether this node is the leader.
     pub leads: bool,
-    /// Voting members.
+    /// Voting members, without the arbiter.
     pub voters: Vec<u64>,
-    /// All members.
+    /// All members, without the arbiter.
     pub members: BTreeMap<u64, Member>,
+    /// Whether the cluster is a pair whose third voter is an arbiter.
+    pub arbiter: bool,
     /// Last entry in this node's log.
     pub last_log_index: u64,
     /// Last entry applied.
@@ -133,7 +138,9 @@ struct Inner {
     proposer: Proposer,
     leadership: watch::Receiver<Option<Leadership>>,
     transport: Transport,
-    peers: PeerWatch,
+    peers: Arc<PeerWatch>,
+    quorum: Option<Quorum>,
+    with_arbiter: bool,
     notes: ReleaseNotes,
     refusals: LogRefusals,
     predecessors: Predecessors,
@@ -159,11 +166,13 @@ impl Store {
             ..LogConfig::new(config.dir.join("log"))
         };
         let (dir, cache) = (config.dir.clone(), config.store_cache_bytes);
+        let pair = config.quorum.is_some();
         let opened = tokio::task::spawn_blocking(move || {
+            let record = pair.then(|| RecordFile::open(&dir)).transpose()?;
             let log = LogStore::open(log_config)?;
-            Ok::<_, StoreError>((log, StateMachine::open(dir, cache)?))
+            Ok::<_, StoreError>((log, StateMachine::open(dir, cache)?, record))
         });
-        let (log, machine) = opened.await.map_err(|error| StoreError::Engine(error.to_string()))??;
+        let (log, machine, record) = opened.await.map_err(|error| StoreError::Engine(error.to_string()))??;
         let monitor = log.monitor();
         let transport_config = TransportConfig::for_heartbeat(config.heartbeat);
         let transport = Transport::new(config.node_id, config.security.clone(), transport_config.clone());
@@ -174,6 +183,21 @@ impl Store {
         let (published, leadership) = watch::channel(None);
         let proposer =
             Proposer::new(machine.clone(), leadership.clone(), config.overlay_bytes, config.clock_ms.clone());
+        let peers = Arc::new(PeerWatch::new(transport.clone()));
+        let failure = watch::Sender::new(None);
+        let quorum = config.quorum.clone().zip(record).map(|(quorum, record)| {
+            let failure = failure.clone();
+            Quorum::start(Parts {
+                node_id: config.node_id,
+                config: quorum,
+                record,
+                raft: raft.clone(),
+                transport: transport.clone(),
+                peers: peers.clone(),
+                interval: config.heartbeat * 2,
+                fail: Arc::new(move |text| fail(&failure, text)),
+            })
+        });
         let inner = Inner {
             node_id: config.node_id,
             witness: config.witness,
@@ -181,7 +205,9 @@ impl Store {
             machine,
             proposer: proposer.clone(),
             leadership,
-            peers: PeerWatch::new(transport.clone()),
+            peers,
+            quorum,
+            with_arbiter: config.quorum.is_some(),
             transport,
             notes: ReleaseNotes::default(),
             refusals: LogRefusals::default(),
@@ -190,7 +216,7 @@ impl Store {
             security: config.security.clone(),
             transport_config,
             listen: config.listen,
-            failure: watch::Sender::new(None),
+            failure,
             shutdown: watch::Sender::new(false),
             election_max: config.election.1,
         };
@@ -327,8 +353,9 @@ impl Store {
             term: metrics.current_term,
             leader: metrics.current_leader,
             leads: metrics.state == ServerState::Leader,
-            voters: membership.voter_ids().collect(),
-            members: membership.nodes().map(|(id, member)| (*id, member.clone())).collect(),
+            voters: membership.voter_ids().filter(|id| *id != ARBITER_ID).collect(),
+            members: machines(membership).map(|(id, member)| (*id, member.clone())).collect(),
+            arbiter: membership.voter_ids().any(|id| id == ARBITER_ID),
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),
             checkpoint_index: inner.machine.checkpoint_index(),
@@ -427,15 +454,20 @@ impl Store {
         self.inner.predecessors.all_released().await;
     }
 
-    /// Forms a cluster of these members. Once in a cluster's life, on one node.
+    /// Forms a cluster of these members, and of an arbiter if they are two data nodes and this node has a quorum device.
+    /// Once in a cluster's life, on one node.
     ///
     /// # Errors
     /// The cluster exists already, or the engine has stopped.
-    pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> Result<(), StoreError> {
+    pub async fn initialize(&self, mut members: BTreeMap<u64, Member>) -> Result<(), StoreError> {
+        if self.inner.with_arbiter && members.len() == 2 && members.values().all(|member| !member.witness) {
+            members.insert(ARBITER_ID, Member::arbiter());
+        }
         self.inner.raft.initialize(members).await.map_err(engine_error)
     }
 
-    /// Adds a member: first it is brought up to date, then it votes. On the leader.
+    /// Adds a member: first it is brought up to date, then it votes, in the place of an arbiter if there is one. On the
+    /// leader.
     ///
     /// # Errors
     /// This node does not lead, another change is under way, or the new member cannot be reached.
@@ -458,6 +490,29 @@ impl Store {
         let voters = voters.collect::<std::collections::BTreeSet<_>>();
         self.inner.raft.change_membership(voters, false).await.map_err(engine_error)?;
         Ok(())
+    }
+
+    /// How this node stands in its pair; `None` while it is in none that has an arbiter.
+    pub fn pair_status(&self) -> Option<PairStatus> {
+        self.inner.quorum.as_ref().and_then(Quorum::status)
+    }
+
+    /// Answers the other node of a pair; `None` if this node is in no pair with it.
+    pub async fn pair_asked(&self, request: PairRequest) -> Option<PairResponse> {
+        self.inner.quorum.as_ref()?.asked(request).await
+    }
+
+    /// An operator says that the other node of the pair is down, and this one is to go on alone; with `accept_loss`
+    /// also where that may lose messages which only the other one has. Returns when it was taken up; leading follows.
+    ///
+    /// # Errors
+    /// Why this node does not go on alone.
+    pub async fn take_over(&self, peer_id: u64, accept_loss: bool) -> Result<(), TakeoverError> {
+        let Some(quorum) = &self.inner.quorum else {
+            let reason = "it is a witness, or a witness is its quorum device";
+            return Err(TakeoverError::NoPair { own_id: self.inner.node_id, reason });
+        };
+        quorum.take_over(peer_id, accept_loss).await
     }
 
     /// Gives leadership to another member that has the whole log. The caller neither answers nor delivers any more. It
@@ -502,8 +557,11 @@ impl Store {
         self.inner.failure.subscribe()
     }
 
-    /// Stops taking part: writes a last checkpoint so that the next start is quick.
+    /// Stops taking part: leaves a pair to its other node, and writes a last checkpoint so that the next start is quick.
     pub async fn shutdown(&self) {
+        if let Some(quorum) = &self.inner.quorum {
+            quorum.stop().await;
+        }
         self.inner.shutdown.send_replace(true);
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "the consensus engine ended badly");
@@ -515,12 +573,7 @@ impl Store {
     }
 
     fn fail(&self, text: String) {
-        tracing::error!("{text}");
-        self.inner.failure.send_if_modified(|failure| {
-            let first = failure.is_none();
-            failure.get_or_insert(text);
-            first
-        });
+        fail(&self.inner.failure, text);
     }
 
     /// Watches the connections to whoever is a member.
@@ -528,7 +581,7 @@ impl Store {
         let mut metrics = self.inner.raft.server_metrics();
         loop {
             let members = metrics.borrow_watched().membership_config.clone();
-            self.inner.peers.set_members(members.membership().nodes().map(|(id, member)| (*id, member)));
+            self.inner.peers.set_members(machines(members.membership()).map(|(id, member)| (*id, member)));
             if metrics.changed().await.is_err() {
                 return;
             }
@@ -586,6 +639,20 @@ impl Store {
         std::thread::Builder::new().name("smsc-checkpoint".to_owned()).spawn(body)?;
         Ok(())
     }
+}
+
+fn fail(failure: &watch::Sender<Option<String>>, text: String) {
+    tracing::error!("{text}");
+    failure.send_if_modified(|failure| {
+        let first = failure.is_none();
+        failure.get_or_insert(text);
+        first
+    });
+}
+
+/// The members that are machines.
+fn machines(membership: &openraft::Membership<u64, Member>) -> impl Iterator<Item = (&u64, &Member)> {
+    membership.nodes().filter(|(_, member)| !member.is_arbiter())
 }
 
 fn engine_config(config: &StoreConfig) -> Result<Config, StoreError> {

@@ -42,6 +42,7 @@ async fn open(id: u64, listen: SocketAddr, dir: &std::path::Path) -> Store {
         store_cache_bytes: 16 << 20,
         overlay_bytes: 64 << 20,
         checkpoint_interval: Duration::from_millis(500),
+        quorum: None,
         clock_ms: Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64),
     };
     let store = Store::open(config).await.unwrap();

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::future;
-use smsc_proto::rpc::admin::{HandoverResponse, InitRequest, JoinRequest, StatusResponse};
+use smsc_proto::rpc::admin::{HandoverResponse, InitRequest, JoinRequest, StatusResponse, TakeoverResponse};
 use smsc_proto::rpc::raft::{NodeRole, PeerStatus};
 use smsc_raft::consensus::types::Member;
+use smsc_raft::quorum::TakeoverError;
 use smsc_raft::store::{ClusterView, Store};
 use tonic::Status;
 
@@ -14,6 +15,10 @@ use super::host::{AdminConfig, AdminHost};
 use super::status::{Findings, LAG_ENTRIES_MAX};
 use super::{check, refusal};
 
+/// How long a node may take to write down that it goes on alone.
+const TAKEOVER_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has.
+const TAKEOVER_LOOK: Duration = Duration::from_millis(10);
 /// How long a member may take to tell how it is.
 const STATUS_WITHIN: Duration = Duration::from_millis(300);
 
@@ -155,6 +160,25 @@ pub(super) async fn handover(
     host.handover(target).await.map_err(Status::aborted)?;
     let took_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
     Ok(HandoverResponse { from: config.node_id, to: target, term: store.view().term, took_ms })
+}
+
+/// Has this node go on alone on an operator's word, and waits until it does.
+pub(super) async fn takeover(store: &Store, peer_id: u64, accept_loss: bool) -> Result<TakeoverResponse, Status> {
+    match store.take_over(peer_id, accept_loss).await {
+        Ok(()) => {}
+        Err(error @ TakeoverError::Stopping) => return Err(Status::unavailable(error.to_string())),
+        Err(error) => return Err(Status::failed_precondition(error.to_string())),
+    }
+    let deadline = Instant::now() + TAKEOVER_WITHIN;
+    loop {
+        if let Some(pair) = store.pair_status().filter(|pair| pair.armed) {
+            return Ok(TakeoverResponse { sole: pair.sole });
+        }
+        if Instant::now() >= deadline {
+            return Err(Status::deadline_exceeded("the node did not go on alone in time; look at smscctl status"));
+        }
+        tokio::time::sleep(TAKEOVER_LOOK).await;
+    }
 }
 
 /// The node to hand over to: the one asked for, or with 0 the ready one that is the least behind.

@@ -11,7 +11,7 @@ use smsc_proto::rpc::admin::{
     HandsetsResponse, InitRequest, JoinRequest, LeaveRequest, ListsRequest, ListsResponse, MessageCancelRequest,
     MessageFindRequest, MessageFindResponse, MessageShowRequest, MessageView, RoutesRequest, RoutesResponse,
     SessionsRequest, SessionsResponse, SettingsRequest, SettingsResponse, StatusRequest, StatusResponse,
-    sessions_response,
+    TakeoverRequest, TakeoverResponse, sessions_response,
 };
 use smsc_raft::machine::Machine;
 use smsc_raft::model::command::Op;
@@ -120,6 +120,12 @@ impl Admin for AdminService {
         let inner = &self.inner;
         let to = request.into_inner().node_id;
         cluster::handover(&inner.store, inner.host.as_ref(), &inner.config, to).await.map(Response::new)
+    }
+
+    /// Answered by the node that was asked: it is the one that goes on.
+    async fn takeover(&self, request: Request<TakeoverRequest>) -> Answer<TakeoverResponse> {
+        let TakeoverRequest { peer_id, accept_loss } = request.into_inner();
+        cluster::takeover(&self.inner.store, peer_id, accept_loss).await.map(Response::new)
     }
 
     async fn fault(&self, request: Request<FaultRequest>) -> Answer<FaultResponse> {

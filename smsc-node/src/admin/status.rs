@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use smsc_proto::rpc::admin::StatusResponse;
+use smsc_proto::rpc::raft::pair_status::Standing;
 use smsc_proto::rpc::raft::{DataPathLease, NodeRole, PeerStatus};
 use smsc_raft::store::ClusterView;
 
@@ -71,6 +72,7 @@ impl Findings<'_> {
             cluster: self.cluster.to_owned(),
             voters: self.view.voters.clone(),
             unreachable,
+            arbiter: self.view.arbiter,
         }
     }
 
@@ -85,8 +87,12 @@ impl Findings<'_> {
     /// A majority answers, agrees on the leader, and the leader is among them.
     fn quorum_healthy(&self, leader_id: u64) -> bool {
         let agree = |id: &&u64| self.answers.get(id).is_some_and(|answer| answer.leader_id == leader_id);
-        let agreeing = self.view.voters.iter().filter(agree).count();
-        leader_id != 0 && self.answers.contains_key(&leader_id) && agreeing > self.view.voters.len() / 2
+        let arbiter = usize::from(self.view.arbiter);
+        // The arbiter votes with the node that goes on alone, and with nobody otherwise.
+        let armed = self.answers.get(&leader_id).and_then(|leader| leader.pair.as_ref()).is_some_and(|pair| pair.armed);
+        let agreeing = self.view.voters.iter().filter(agree).count() + arbiter * usize::from(armed);
+        let voters = self.view.voters.len() + arbiter;
+        leader_id != 0 && self.answers.contains_key(&leader_id) && agreeing > voters / 2
     }
 
     fn warnings(&self, leader_id: u64, quorum_healthy: bool, holders: &[u64], unreachable: &[u64]) -> Vec<String> {
@@ -176,18 +182,50 @@ impl Findings<'_> {
         for (id, _) in self.view.members.iter().filter(|(id, _)| !self.view.voters.contains(id)) {
             warnings.push(format!("{} is being brought up to date and does not vote yet", self.named(*id)));
         }
+        if self.view.arbiter {
+            return self.warn_of_pair(warnings);
+        }
         match self.view.voters.len() {
             1 => warnings.push("a single voter: nothing is replicated; join more nodes".to_owned()),
             votes if votes.is_multiple_of(2) => warnings.push(format!(
                 "{votes} voters survive no more failures than {} would; {}",
                 votes - 1,
                 if votes == 2 {
-                    "a pair stops when one fails: join a witness as its quorum device"
+                    "a pair stops when one fails: set a quorum device on both nodes, or join a witness"
                 } else {
                     "join one more, a witness will do"
                 }
             )),
             _ => {}
+        }
+    }
+
+    /// What the nodes of a pair may do without each other, and what to do when they stand still.
+    fn warn_of_pair(&self, warnings: &mut Vec<String>) {
+        for (id, pair) in self.answers.iter().filter_map(|(id, answer)| Some((*id, answer.pair.as_ref()?))) {
+            let peers = self.view.voters.iter().find(|voter| **voter != id);
+            let lost = peers.filter(|peer| !self.answers.contains_key(peer));
+            let name = self.named(id);
+            match (pair.standing(), lost) {
+                (Standing::Sole, _) => {
+                    let since = pair.sole.unwrap_or_default();
+                    warnings.push(format!(
+                        "{name} goes on alone since term {}, entry {}: nothing accepted since is on a second node",
+                        since.since_term, since.since_index
+                    ));
+                }
+                (Standing::InSync, Some(peer)) if pair.device == "operator" => warnings.push(format!(
+                    "{name} waits for an operator: once node {peer} is certainly off, run smscctl cluster takeover \
+                     --peer-is-down {peer} on {name}, within {} s",
+                    pair.left_ms / 1000
+                )),
+                (Standing::InSync, Some(_)) if pair.asking => {
+                    warnings.push(format!("{name} is asking its quorum device ({})", pair.device));
+                }
+                (Standing::InSync, Some(_)) => warnings.push(format!("{name} does not go on alone yet: {}", pair.note)),
+                (Standing::Outdated, _) => warnings.push(format!("{name} may not go on alone: {}", pair.note)),
+                (Standing::InSync, None) => {}
+            }
         }
     }
 
@@ -295,6 +333,30 @@ mod tests {
         let status = response(&view(), [answer(1), newer(2), newer(3)]);
         assert_eq!((status.leader_id, status.term), (2, 5));
         assert!(status.quorum_healthy);
+    }
+
+    #[test]
+    fn a_pair_that_stands_still_is_told_what_to_do() {
+        let mut pair = view();
+        (pair.voters, pair.arbiter) = (vec![1, 2], true);
+        pair.members.remove(&3);
+        let standing = |standing: Standing, device: &str, armed: bool| smsc_proto::rpc::raft::PairStatus {
+            standing: standing.into(),
+            device: device.to_owned(),
+            armed,
+            left_ms: 90_000,
+            ..Default::default()
+        };
+        let (id, alone) = answer(2);
+        let waits =
+            PeerStatus { leader_id: 0, pair: Some(standing(Standing::InSync, "operator", false)), ..alone.clone() };
+        let status = response(&pair, [(id, waits)]);
+        assert!(!status.quorum_healthy);
+        assert!(status.warnings.iter().any(|w| w.contains("--peer-is-down 1")), "{:?}", status.warnings);
+        let sole = PeerStatus { leader_id: 2, pair: Some(standing(Standing::Sole, "fence", true)), ..alone };
+        let status = response(&ClusterView { leader: Some(2), ..pair }, [(id, sole)]);
+        assert!(status.quorum_healthy, "{:?}", status.warnings);
+        assert!(status.warnings.iter().any(|w| w.contains("goes on alone since")), "{:?}", status.warnings);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From a TOML table to a [`Config`]: each section, then the relations between them.
 
 mod floating_ip;
+mod quorum;
 mod raft;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use super::{
     TlsConfig,
 };
 use floating_ip::floating_ip;
+use quorum::quorum;
 use raft::raft;
 
 const ROLES: [(&str, Role); 2] = [("data", Role::Data), ("witness", Role::Witness)];
@@ -36,6 +38,7 @@ pub(super) fn check(table: toml::Table, base: &Path) -> (Config, Vec<Problem>) {
     let me = Member { id: node_id, name: own_name, addr: String::new(), role };
 
     let raft = raft(&mut top, &me, p);
+    let quorum = quorum(&mut top, &me, &raft, p);
     let tls = tls(&mut top, base, &raft, p);
     let (admin_socket, admin_drills) = admin(&mut top, base, &data_dir, p);
     let smpp = smpp(&mut top, role, p);
@@ -53,6 +56,7 @@ pub(super) fn check(table: toml::Table, base: &Path) -> (Config, Vec<Problem>) {
         role,
         data_dir,
         raft,
+        quorum,
         tls,
         admin_socket,
         admin_drills,

@@ -52,6 +52,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Consensus between the nodes.
     pub raft: RaftConfig,
+    /// Who decides when one of two nodes may go on alone.
+    pub quorum: QuorumConfig,
     /// Certificates for the traffic between nodes; `None` means plain text, which is allowed on loopback alone.
     pub tls: Option<TlsConfig>,
     /// Socket on which `smscctl` reaches this node.
@@ -111,6 +113,44 @@ impl RaftConfig {
             _ => addr.to_owned(),
         }
     }
+}
+
+/// Who decides when one of two nodes may go on alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuorumConfig {
+    /// The device.
+    pub device: QuorumDevice,
+    /// How long after its peer was lost a node may still go on alone; later it counts as outdated.
+    pub arm_within: Duration,
+}
+
+/// The third vote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QuorumDevice {
+    /// A third member; nothing is to be decided here.
+    Witness,
+    /// A command that switches the peer off.
+    Fence(FenceConfig),
+    /// An operator, by `smscctl cluster takeover`.
+    Operator,
+}
+
+/// The command that switches the peer off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FenceConfig {
+    /// Program and arguments. Exit code 0 says that the peer is off.
+    pub command: Vec<String>,
+    /// Run after the command, if given: its exit code 0 is what says that the peer is off.
+    pub verify: Option<Vec<String>>,
+    /// How long either may run; then it is killed.
+    pub timeout: Duration,
+    /// How often it is tried again.
+    pub retries: u32,
+    /// How long the peer must have been lost first.
+    pub after: Duration,
+    /// How much longer a node waits that does not lead, where the peer fell silent without its connections being
+    /// closed: it may be alive and about to fence this node.
+    pub standby_delay: Duration,
 }
 
 /// A first member of the cluster.
@@ -291,6 +331,11 @@ impl Config {
                     problems.push(missing(key, path, "does not exist; `smscctl cert` makes certificates"));
                 }
                 Err(error) => problems.push(missing(key, path, &format!("cannot be read: {error}"))),
+            }
+        }
+        if let QuorumDevice::Fence(fence) = &config.quorum.device {
+            for (key, program) in fence.programs().filter(|(_, program)| !program.is_file()) {
+                problems.push(missing(key, &program, "is not a program on this host"));
             }
         }
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { file: file.to_owned(), problems }) }

@@ -29,6 +29,7 @@ use crate::ha::floating_ip::{FloatingAddress, FloatingIp, FloatingIpConfig, Floa
 use crate::ha::guard::GuardCommand;
 use crate::http::HttpServer;
 use crate::metrics::Metrics;
+use crate::quorum::quorum;
 use crate::shutdown::{Lifecycle, NodePhase, watch_signals};
 use leader::Leader;
 use peer::{NodeState, Peer};
@@ -87,7 +88,7 @@ async fn operate(
 ) -> Result<(), NodeError> {
     let metrics = Arc::new(Metrics::default());
     let http = config.http_listen.map(HttpServer::bind).transpose()?;
-    let store_config = store_config(config, security);
+    let store_config = store_config(config, security, &tokio::runtime::Handle::current());
     let store = consensus.spawn(Store::open(store_config)).await.map_err(NodeError::task)??;
     let state = Arc::new(NodeState::new(config, store.clone(), floating, lifecycle.clone(), metrics.clone()));
     let peer = Arc::new(Peer::new(state.clone()));
@@ -189,7 +190,7 @@ fn security(config: &Config) -> Result<Security, NodeError> {
     Ok(Security::mutual(Credentials::load(&files)?, config.node_id)?)
 }
 
-fn store_config(config: &Config, security: Security) -> StoreConfig {
+fn store_config(config: &Config, security: Security, service: &tokio::runtime::Handle) -> StoreConfig {
     StoreConfig {
         node_id: config.node_id,
         witness: config.role == Role::Witness,
@@ -204,6 +205,7 @@ fn store_config(config: &Config, security: Security) -> StoreConfig {
         store_cache_bytes: STORE_CACHE_BYTES,
         overlay_bytes: (config.store.overlay_mib as usize) << 20,
         checkpoint_interval: config.store.checkpoint_interval,
+        quorum: quorum(config, service),
         clock_ms: Arc::new(|| SystemClock.wall().as_millis()),
     }
 }

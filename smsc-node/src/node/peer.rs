@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use smsc_proto::rpc::raft::{DataPathLease, LeaderNote, NodeRole, PeerStatus};
+use smsc_proto::rpc::raft::{DataPathLease, LeaderNote, NodeRole, PairRequest, PairResponse, PeerStatus};
 use smsc_raft::consensus::network::PeerHandler;
 use smsc_raft::store::Store;
 use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
 
 use super::directory::DirectoryCache;
 use crate::config::{Config, Role};
@@ -190,6 +191,12 @@ impl PeerHandler for Peer {
         self.state.status()
     }
 
+    async fn pair(&self, request: PairRequest) -> Result<PairResponse, Status> {
+        let (name, asks) = (&self.state.config.name, request.node_id);
+        let none = || Status::failed_precondition(format!("{name} is in no pair with node {asks} at this moment"));
+        self.state.store.pair_asked(request).await.ok_or_else(none)
+    }
+
     async fn note(&self, note: LeaderNote) {
         if let Ok(hash) = <[u8; 32]>::try_from(note.release_token_hash.as_ref()) {
             self.state.store.release_notes().note(note.node_id, note.term, hash);
@@ -235,6 +242,7 @@ impl NodeState {
             data_path_lease: data_path_lease as i32,
             data_path_missing,
             address_conflict: self.address_conflict(),
+            pair: self.store.pair_status(),
         }
     }
 }

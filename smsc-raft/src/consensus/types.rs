@@ -71,6 +71,9 @@ impl fmt::Display for Batch {
     }
 }
 
+/// The arbiter of a pair as a member: the first id that no machine can have.
+pub const ARBITER_ID: u64 = 256;
+
 /// Where a member is reached and what it is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
@@ -83,9 +86,23 @@ pub struct Member {
 }
 
 impl Member {
+    /// The arbiter of a pair: a vote without a machine, so it is reached nowhere. It never serves.
+    pub fn arbiter() -> Self {
+        Self { addr: String::new(), name: "arbiter".to_owned(), witness: true }
+    }
+
+    /// Whether this is a pair's arbiter.
+    pub fn is_arbiter(&self) -> bool {
+        self.addr.is_empty()
+    }
+
     /// The role as the wire names it.
     pub fn role(&self) -> NodeRole {
-        if self.witness { NodeRole::Witness } else { NodeRole::Data }
+        match (self.is_arbiter(), self.witness) {
+            (true, _) => NodeRole::Arbiter,
+            (false, true) => NodeRole::Witness,
+            (false, false) => NodeRole::Data,
+        }
     }
 }
 

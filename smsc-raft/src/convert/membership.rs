@@ -52,7 +52,7 @@ fn member_to_wire(member: &Member) -> wire::NodeInfo {
 
 /// A role of a later version counts as a data node's: it votes and keeps like any other.
 fn member_from_wire(node: wire::NodeInfo) -> Member {
-    let witness = node.role() == wire::NodeRole::Witness;
+    let witness = matches!(node.role(), wire::NodeRole::Witness | wire::NodeRole::Arbiter);
     Member { addr: node.addr, name: node.name, witness }
 }
 
@@ -77,6 +77,15 @@ mod tests {
         for stored in [StoredMembership::default(), StoredMembership::new(Some(id), joint())] {
             assert_eq!(stored_from_wire(stored_to_wire(&stored)), Ok(stored));
         }
+    }
+
+    #[test]
+    fn an_arbiter_stays_one() {
+        let nodes = BTreeMap::from([(1, member("a", false)), (2, member("b", false)), (256, Member::arbiter())]);
+        let pair = Membership::new(vec![BTreeSet::from([1, 2, 256])], nodes).expect("voters are nodes");
+        let record = to_wire(&pair);
+        assert_eq!(record.nodes[&256].role(), wire::NodeRole::Arbiter);
+        assert_eq!(from_wire(record), Ok(pair));
     }
 
     #[test]

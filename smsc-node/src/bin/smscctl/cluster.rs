@@ -1,10 +1,11 @@
 //! `smscctl cluster`: form, grow, shrink, hand over.
 
+use std::io::IsTerminal as _;
 use std::str::FromStr;
 
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
-use smsc_proto::rpc::admin::{HandoverRequest, InitRequest, JoinRequest, LeaveRequest, Member};
+use smsc_proto::rpc::admin::{HandoverRequest, InitRequest, JoinRequest, LeaveRequest, Member, TakeoverRequest};
 use smsc_proto::rpc::raft::{NodeInfo, NodeRole};
 
 use crate::connect::ConnectArgs;
@@ -47,6 +48,21 @@ pub enum ClusterCommand {
         #[arg(long, value_name = "ID")]
         to: Option<u64>,
     },
+    /// Have the asked node of a pair go on alone, because you know that the other one is down. Ask the node that is left,
+    /// on its own host or with --addr. Refused while the other one answers, and where the asked node may lack messages.
+    /// JSON fields: since_term, since_index.
+    Takeover {
+        /// The id of the node that is down.
+        #[arg(long = "peer-is-down", value_name = "ID")]
+        peer: u64,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Go on even if this node may lack messages that only the other one has acknowledged: they are lost then, and
+        /// the other node must never be started with its data again.
+        #[arg(long)]
+        accept_loss: bool,
+    },
 }
 
 /// A node's role on the command line.
@@ -84,6 +100,12 @@ impl FromStr for MemberArg {
 }
 
 #[derive(Debug, Serialize)]
+struct TakeoverView {
+    since_term: u64,
+    since_index: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct HandoverView {
     from: u64,
     to: u64,
@@ -109,6 +131,19 @@ pub async fn run(connect: &ConnectArgs, command: ClusterCommand, format: Format)
             client.leave(LeaveRequest { node_id: id }).await?;
             format.done(&format!("node {id} has left; stop it, and never use its id again"))
         }
+        ClusterCommand::Takeover { peer, yes, accept_loss } => {
+            confirm_takeover(peer, yes, accept_loss)?;
+            let done = client.takeover(TakeoverRequest { peer_id: peer, accept_loss }).await?.into_inner();
+            let sole = done.sole.unwrap_or_default();
+            let view = TakeoverView { since_term: sole.since_term, since_index: sole.since_index };
+            format.show(&view, |view| {
+                format!(
+                    "the node goes on alone since term {}, entry {}; start node {peer} again when it is repaired, it is \
+                     brought up to date by itself",
+                    view.since_term, view.since_index
+                )
+            })
+        }
         ClusterCommand::Handover { to } => {
             let done = client.handover(HandoverRequest { node_id: to.unwrap_or(0) }).await?.into_inner();
             let view = HandoverView { from: done.from, to: done.to, term: done.term, took_ms: done.took_ms };
@@ -117,6 +152,31 @@ pub async fn run(connect: &ConnectArgs, command: ClusterCommand, format: Format)
             })
         }
     }
+}
+
+/// What an operator must be sure of before a node goes on alone.
+fn confirm_takeover(peer: u64, yes: bool, accept_loss: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let mut warning = format!(
+        "If node {peer} is not down, two nodes will serve at once and messages that either acknowledges will be lost. \
+         Not to be reached is not the same as down: its host must be off, or its process ended for certain."
+    );
+    if accept_loss {
+        warning.push_str(&format!(
+            "\nWith --accept-loss, messages that only node {peer} has are lost for good, and it must never be started \
+             with its data again."
+        ));
+    }
+    eprintln!("{warning}");
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("this needs --yes where no one can be asked"));
+    }
+    eprint!("Is node {peer} certainly down? Type yes: ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(Failure::refused)?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::refused("not confirmed; nothing was done")) }
 }
 
 fn member(node_id: u64, name: String, addr: String, role: RoleArg) -> Member {

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use smsc_proto::rpc::admin::{StatusRequest, StatusResponse};
-use smsc_proto::rpc::raft::{DataPathLease, NodeRole, PeerStatus};
+use smsc_proto::rpc::raft::pair_status::Standing;
+use smsc_proto::rpc::raft::{DataPathLease, NodeRole, PairStatus, PeerStatus};
 
 use crate::connect::ConnectArgs;
 use crate::exit::Failure;
@@ -12,11 +13,14 @@ use crate::output::{Format, dash, table};
 pub const JSON_HELP: &str = "\
 JSON fields:
   cluster, node_id (the node that was asked), leader_id (0: none), term, quorum_healthy, address_holder (0: none),
-  floating_addresses, voters, unreachable, waiting (messages), sessions, warnings (sentences),
+  floating_addresses, voters, arbiter (whether a pair's third voter is one), unreachable, waiting (messages),
+  sessions, warnings (sentences),
   members: [{ node_id, name, role (data|witness), leads, votes, answers, phase, holds_address, not_ready, term,
               last_log_index, applied_index, checkpoint_index, lag (log entries), version,
               data_path_lease (active|missing|not needed|unknown), data_path_missing (why),
-              address_conflict (another host heard to use the address) }]";
+              address_conflict (another host heard to use the address),
+              pair (null, or { device (fence|operator), standing (outdated|in-sync|sole), armed, asking, left_ms (how
+              long it may still go on alone), since_term, since_index (of a sole node), note }) }]";
 
 #[derive(Debug, Serialize)]
 struct StatusView {
@@ -28,6 +32,7 @@ struct StatusView {
     address_holder: u64,
     floating_addresses: Vec<String>,
     voters: Vec<u64>,
+    arbiter: bool,
     unreachable: Vec<u64>,
     waiting: u64,
     sessions: u64,
@@ -55,6 +60,38 @@ struct MemberView {
     data_path_lease: &'static str,
     data_path_missing: String,
     address_conflict: String,
+    pair: Option<PairView>,
+}
+
+/// How a node of a pair stands.
+#[derive(Debug, Serialize)]
+struct PairView {
+    device: String,
+    standing: &'static str,
+    armed: bool,
+    asking: bool,
+    left_ms: u64,
+    since_term: u64,
+    since_index: u64,
+    note: String,
+}
+
+fn pair(pair: &PairStatus) -> PairView {
+    let sole = pair.sole.unwrap_or_default();
+    PairView {
+        device: pair.device.clone(),
+        standing: match pair.standing() {
+            Standing::Outdated => "outdated",
+            Standing::InSync => "in-sync",
+            Standing::Sole => "sole",
+        },
+        armed: pair.armed,
+        asking: pair.asking,
+        left_ms: pair.left_ms,
+        since_term: sole.since_term,
+        since_index: sole.since_index,
+        note: pair.note.clone(),
+    }
 }
 
 /// Asks and prints.
@@ -68,6 +105,7 @@ pub fn role(role: NodeRole) -> &'static str {
     match role {
         NodeRole::Data => "data",
         NodeRole::Witness => "witness",
+        NodeRole::Arbiter => "arbiter",
     }
 }
 
@@ -104,6 +142,7 @@ fn view(status: StatusResponse) -> StatusView {
             data_path_lease: data_path_lease(member.data_path_lease()),
             data_path_missing: member.data_path_missing.clone(),
             address_conflict: member.address_conflict.clone(),
+            pair: member.pair.as_ref().map(pair),
         }
     };
     StatusView {
@@ -116,6 +155,7 @@ fn view(status: StatusResponse) -> StatusView {
         address_holder: status.address_holder,
         floating_addresses: status.floating_addresses,
         voters: status.voters,
+        arbiter: status.arbiter,
         unreachable: status.unreachable,
         waiting: status.waiting,
         sessions: status.sessions,
@@ -144,6 +184,19 @@ fn human(status: &StatusView) -> String {
     let rows: Vec<[String; 9]> = status.members.iter().map(row).collect();
     let heading = ["NODE", "NAME", "ROLE", "STATE", "ADDRESS", "LOG", "APPLIED", "LAG", "VERSION"];
     text.push_str(&table(heading, &rows, "no members"));
+    for member in &status.members {
+        if let Some(pair) = &member.pair {
+            let since = match pair.standing {
+                "sole" => format!(" since term {}, entry {}", pair.since_term, pair.since_index),
+                _ => String::new(),
+            };
+            let armed = if pair.armed { "armed" } else { "unarmed" };
+            text.push_str(&format!(
+                "\n{}: {}{since}, {armed}, quorum device {}",
+                member.name, pair.standing, pair.device
+            ));
+        }
+    }
     if !status.warnings.is_empty() {
         text.push('\n');
     }
@@ -223,6 +276,7 @@ mod tests {
             cluster: "demo".to_owned(),
             voters: vec![1, 2, 3],
             unreachable: vec![3],
+            arbiter: false,
         }
     }
 

@@ -40,6 +40,7 @@ async fn node() -> Node {
         store_cache_bytes: 1 << 20,
         overlay_bytes: 8 << 20,
         checkpoint_interval: Duration::from_secs(5),
+        quorum: None,
         clock_ms: Arc::new(|| SystemClock.wall().as_millis()),
     };
     let store = Store::open(config).await.expect("opened");

@@ -19,6 +19,7 @@ use openraft::raft::{
 };
 use tonic::{Response, Status};
 
+use super::arbiter::MemberNetwork;
 use super::link::{Lane, PeerLink};
 use super::snapshot::SnapshotSource;
 use super::transport::{PeerError, Transport};
@@ -41,20 +42,24 @@ pub struct PeerFactory<D> {
 }
 
 impl<D: SnapshotSource> PeerFactory<D> {
-    fn network(&self, target: u64, node: &Member, appends: Appends) -> PeerNetwork<D> {
+    fn network(&self, target: u64, node: &Member, appends: Appends) -> MemberNetwork<D> {
+        if node.is_arbiter() {
+            return MemberNetwork::Arbiter(self.transport.arbiter().clone());
+        }
         let link = self.transport.link(target, node);
-        PeerNetwork { node_id: self.transport.node_id(), link, appends, snapshot: PhantomData }
+        let node_id = self.transport.node_id();
+        MemberNetwork::Peer(PeerNetwork { node_id, link, appends, snapshot: PhantomData })
     }
 }
 
 impl<D: SnapshotSource> RaftNetworkFactory<TypeConfig> for PeerFactory<D> {
-    type Network = PeerNetwork<D>;
+    type Network = MemberNetwork<D>;
 
-    async fn new_client(&mut self, target: u64, node: &Member) -> PeerNetwork<D> {
+    async fn new_client(&mut self, target: u64, node: &Member) -> MemberNetwork<D> {
         self.network(target, node, Appends::Streamed)
     }
 
-    async fn new_heartbeat_client(&mut self, target: u64, node: &Member) -> PeerNetwork<D> {
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Member) -> MemberNetwork<D> {
         self.network(target, node, Appends::Single)
     }
 }

@@ -7,6 +7,7 @@
 
 mod access;
 mod append;
+mod arbiter;
 mod client;
 mod closable;
 mod link;
@@ -17,6 +18,7 @@ mod watch;
 mod wire;
 
 pub use access::{Caller, Gate};
+pub use arbiter::MemberNetwork;
 pub use client::{PeerFactory, PeerNetwork};
 pub use server::{Elections, PeerHandler, RaftService, incoming, routes, serve};
 pub use snapshot::{SnapshotInbox, SnapshotRow, SnapshotSink, SnapshotSource};

@@ -13,9 +13,9 @@ use openraft::errors::{Fatal, RaftError};
 use openraft::storage::RaftStateMachine;
 use smsc_proto::rpc::raft::raft_server::{self, RaftServer};
 use smsc_proto::rpc::raft::{
-    AppendRequest, AppendResponse, LeaderNote, LeaderNoteAck, PeerStatus, PeerStatusRequest, SnapshotChunk,
-    SnapshotResponse, StreamAppendResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
-    WatchPing,
+    AppendRequest, AppendResponse, LeaderNote, LeaderNoteAck, PairRequest, PairResponse, PeerStatus, PeerStatusRequest,
+    SnapshotChunk, SnapshotResponse, StreamAppendResponse, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
+    VoteResponse, WatchPing,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
@@ -47,6 +47,14 @@ pub trait PeerHandler: Send + Sync + 'static {
     /// Takes note of what a leader says; the leader counts on it once this returns. The sender is authenticated, its
     /// term is not: an older one's note must not displace a newer one's.
     async fn note(&self, note: LeaderNote);
+
+    /// Answers the other node of a pair. Nodes that have no quorum device refuse.
+    ///
+    /// # Errors
+    /// This node is none of a pair, or is stopping.
+    async fn pair(&self, request: PairRequest) -> Result<PairResponse, Status> {
+        Err(Status::failed_precondition(format!("this node is in no pair with node {}", request.node_id)))
+    }
 }
 
 /// What elections need to know of the requests that come in.
@@ -258,6 +266,13 @@ where
 
     async fn status(&self, _request: Request<PeerStatusRequest>) -> Result<Response<PeerStatus>, Status> {
         Ok(Response::new(self.handler.status().await))
+    }
+
+    async fn pair(&self, request: Request<PairRequest>) -> Result<Response<PairResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        check_speaker(&caller, request.node_id)?;
+        self.handler.pair(request).await.map(Response::new)
     }
 
     async fn watch(&self, request: Request<Streaming<WatchPing>>) -> Result<Response<Self::WatchStream>, Status> {

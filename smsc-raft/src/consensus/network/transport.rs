@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use smsc_proto::rpc::raft::{LeaderNote, PeerStatus, PeerStatusRequest};
+use smsc_proto::rpc::raft::{LeaderNote, PairRequest, PairResponse, PeerStatus, PeerStatusRequest};
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -16,6 +16,7 @@ use super::client::PeerFactory;
 use super::link::{Lane, PeerLink};
 use super::snapshot::SnapshotSource;
 use crate::consensus::tls::Security;
+use crate::quorum::Arbiter;
 
 /// The times of the transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,12 +70,15 @@ struct Inner {
     security: Security,
     config: TransportConfig,
     links: Mutex<HashMap<u64, Arc<PeerLink>>>,
+    arbiter: Arbiter,
 }
 
 impl Transport {
     /// The transport of the node with this id. Connects to nobody yet.
     pub fn new(node_id: u64, security: Security, config: TransportConfig) -> Self {
-        Self { inner: Arc::new(Inner { node_id, security, config, links: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner { node_id, security, config, links: Mutex::default(), arbiter: Arbiter::default() }),
+        }
     }
 
     /// What the engine makes its clients with, for snapshots of the type `D`.
@@ -122,6 +126,31 @@ impl Transport {
             Ok(Err(status)) => Err(link.failed(&status)),
             Err(_) => Err(link.error(format!("no answer within {within:?}"))),
         }
+    }
+
+    /// Asks the other node of a pair where it stands, or yields to it.
+    ///
+    /// # Errors
+    /// The peer cannot be reached, refuses, or does not answer in time; whether it took note is then unknown.
+    pub async fn pair(
+        &self,
+        node_id: u64,
+        member: &Member,
+        request: PairRequest,
+        within: Duration,
+    ) -> Result<PairResponse, PeerError> {
+        let link = self.link(node_id, member);
+        let mut client = link.client(Lane::Control)?;
+        match timeout(within, client.pair(request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(link.failed(&status)),
+            Err(_) => Err(link.error(format!("no answer within {within:?}"))),
+        }
+    }
+
+    /// This node's arbiter, which is silent unless somebody lets it answer.
+    pub fn arbiter(&self) -> &Arbiter {
+        &self.inner.arbiter
     }
 
     /// Closes the connections to nodes that are no members any more.
