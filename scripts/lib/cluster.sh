@@ -9,6 +9,7 @@ FLOATING_MODE=      # loopback | interface
 FLOATING_ADDRESS=   # as 127.0.0.100/32
 FLOATING_INTERFACE= # with FLOATING_MODE=interface
 SMPP_PORT=2775
+QUORUM_DEVICE= # fence or operator, for two data nodes alone
 declare -A NODE_ID NODE_ROLE NODE_RAFT NODE_HTTP
 NODES=(a b w)
 NODE_ID=([a]=1 [b]=2 [w]=3)
@@ -57,6 +58,16 @@ cluster_configs() {
     done
 }
 
+# The quorum device of two nodes alone; nothing where there is a witness. The fence is a script in CLUSTER_DIR.
+quorum_text() {
+    [ -n "$QUORUM_DEVICE" ] || return 0
+    printf '\n[quorum]\ndevice = "%s"\n' "$QUORUM_DEVICE"
+    if [ "$QUORUM_DEVICE" = fence ]; then
+        # A busy machine may take a second for the script; the leader is to win.
+        printf 'fence_command = ["%s/fence"]\nstandby_delay_ms = 10000\n' "$CLUSTER_DIR"
+    fi
+}
+
 # The configuration of node $1. Paths in it start at CLUSTER_DIR.
 node_config_text() {
     local node=$1 other id=${NODE_ID[$1]}
@@ -79,6 +90,7 @@ EOF
     cat <<EOF
 ]
 
+$(quorum_text)
 [tls]
 ca = "tls/ca.pem"
 cert = "tls/node-$id.pem"

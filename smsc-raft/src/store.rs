@@ -261,7 +261,8 @@ impl Store {
                 lease: inner.election_max,
             },
             inner.shutdown.subscribe(),
-        );
+        )
+        .with_arbiter(inner.transport.arbiter().clone());
         let routes = extra(network::routes(service, &inner.security));
         let incoming = network::incoming(inner.listen)
             .await

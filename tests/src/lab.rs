@@ -56,6 +56,7 @@ pub struct Lab {
     script: PathBuf,
     /// Where the nodes keep everything.
     pub state_dir: PathBuf,
+    nodes: &'static [&'static str],
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -110,6 +111,18 @@ pub struct Member {
     pub not_ready: String,
     /// data or witness.
     pub role: String,
+    /// How a node of a pair stands.
+    #[serde(default)]
+    pub pair: Option<Pair>,
+}
+
+/// How a node of a pair stands, as `smscctl status --json` tells.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Pair {
+    /// outdated, in-sync or sole.
+    pub standing: String,
+    /// Whether it goes on alone now.
+    pub armed: bool,
 }
 
 /// Says loudly that a test is left out. In CI (`CI=true`) nothing may be: there it fails the test.
@@ -133,6 +146,18 @@ impl Lab {
     /// # Panics
     /// If the lab does not come up; its own words say why.
     pub fn up() -> Option<Lab> {
+        Self::start(&["up"], &["w", "a", "b"])
+    }
+
+    /// A lab of two nodes alone with this quorum device (fence or operator); otherwise as [`Lab::up`].
+    ///
+    /// # Panics
+    /// If the lab does not come up; its own words say why.
+    pub fn pair(device: &str) -> Option<Lab> {
+        Self::start(&["up", "--pair", device], &["a", "b"])
+    }
+
+    fn start(up: &[&str], nodes: &'static [&'static str]) -> Option<Lab> {
         if std::env::var_os("SMSC_CLUSTER_TESTS").is_none() {
             skip("cluster tests run with SMSC_CLUSTER_TESTS=1 (scripts/test sets it)");
             return None;
@@ -150,9 +175,10 @@ impl Lab {
             net: format!("10.76.{number}"),
             script,
             state_dir: PathBuf::new(),
+            nodes,
             _turn: turn,
         };
-        lab.run(&["up"]);
+        lab.run(up);
         lab.state_dir = lab.status().state_dir;
         Some(lab)
     }
@@ -214,13 +240,18 @@ impl Lab {
         serde_json::from_slice(&output.stdout).ok().filter(|_| output.status.success())
     }
 
+    /// The same of the first node that answers.
+    fn any_status(&self) -> Option<ClusterStatus> {
+        self.nodes.iter().find_map(|host| self.cluster_status(host))
+    }
+
     /// Waits until a node other than `than` leads and holds the address. Returns its name.
     ///
     /// # Panics
     /// After ten seconds.
     pub fn await_other_leader(&self, than: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(10);
-        let others: Vec<&str> = ["a", "b", "w"].into_iter().filter(|host| *host != than).collect();
+        let others: Vec<&str> = self.nodes.iter().copied().filter(|host| *host != than).collect();
         loop {
             for host in &others {
                 let Some(status) = self.cluster_status(host) else { continue };
@@ -231,29 +262,28 @@ impl Lab {
                     return leader.name.clone();
                 }
             }
-            assert!(
-                Instant::now() < deadline,
-                "no node but {than} leads after ten seconds: {:?}",
-                self.cluster_status("w")
-            );
+            assert!(Instant::now() < deadline, "no node but {than} leads after ten seconds: {:?}", self.any_status());
             thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// Waits until all members answer, one leads and holds the address, and the other data node would take over.
+    /// Waits until all members answer, one leads and holds the address, and the other data node would take over; in a
+    /// pair, until both are in sync.
     ///
     /// # Panics
     /// After a minute.
     pub fn await_whole(&self) {
         let deadline = Instant::now() + WHOLE_TIMEOUT;
         loop {
-            let status = self.cluster_status("w");
+            let status = self.any_status();
             let whole = status.as_ref().is_some_and(|status| {
                 let leader = status.members.iter().find(|member| member.node_id == status.leader_id);
                 let ready = |member: &Member| {
                     member.role != "data" || member.node_id == status.leader_id || member.not_ready.is_empty()
                 };
+                let in_sync = |member: &Member| member.pair.as_ref().is_none_or(|pair| pair.standing == "in-sync");
                 status.quorum_healthy
+                    && status.members.iter().all(in_sync)
                     && status.unreachable.is_empty()
                     && leader.is_some_and(|leader| leader.role == "data" && leader.node_id == status.address_holder)
                     && status.members.iter().all(ready)
@@ -300,14 +330,15 @@ impl Lab {
 
     /// The ends of the nodes' logs, to be printed when something went wrong.
     pub fn log_ends(&self) -> String {
-        ["a", "b", "w"]
+        self.nodes
+            .iter()
             .map(|host| {
                 let log = std::fs::read_to_string(self.state_dir.join(format!("{host}.log"))).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().collect();
                 let end = lines[lines.len().saturating_sub(20)..].join("\n");
                 format!("--- {host}\n{end}\n")
             })
-            .concat()
+            .collect()
     }
 
     fn namespace(&self, host: &str) -> String {

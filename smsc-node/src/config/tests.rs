@@ -224,3 +224,41 @@ fn files_are_loaded_with_their_place_and_missing_ones_named() {
     }
     Config::load(&file).unwrap();
 }
+
+/// Two data nodes alone with this section `[quorum]`.
+fn pair(quorum: &str) -> Result<Config, Vec<Problem>> {
+    let witness = "    { id = 3, name = \"w\", addr = \"10.75.0.3:7400\", role = \"witness\" },\n";
+    assert!(DATA.contains(witness));
+    let text = DATA.replacen(witness, "", 1);
+    let start = text.find("[quorum]").expect("the example has it");
+    let end = text.find("[tls]").expect("the example has it");
+    parse(&format!("{}{quorum}\n{}", &text[..start], &text[end..]))
+}
+
+#[test]
+fn two_nodes_alone_have_a_quorum_device() {
+    assert_eq!(pair("").unwrap().quorum.device, QuorumDevice::Operator);
+    assert_eq!(parse(DATA).unwrap().quorum.device, QuorumDevice::Witness);
+    let fenced = pair("[quorum]\ndevice = \"fence\"\nfence_command = [\"/bin/fence\", \"off\"]").unwrap();
+    let QuorumDevice::Fence(fence) = fenced.quorum.device else { panic!("a fence") };
+    assert_eq!((fence.command.len(), fence.retries, fence.after), (2, 3, Duration::from_millis(500)));
+}
+
+#[test]
+fn a_quorum_device_that_does_not_fit_is_told() {
+    for (quorum, key, words) in [
+        ("device = \"witness\"", "quorum.device", "third member"),
+        ("device = \"magic\"", "quorum.device", "\"fence\""),
+        ("device = \"fence\"", "quorum.fence_command", "is missing"),
+        ("device = \"fence\"\nfence_command = [\"fence\"]", "quorum.fence_command", "whole path"),
+        ("device = \"operator\"\nfence_command = [\"/bin/fence\"]", "quorum.fence_command", "remove it"),
+        ("device = \"fence\"\nfence_command = [\"/bin/fence\"]\narm_within_s = 60", "quorum.arm_within_s", "too late"),
+        ("devise = \"fence\"", "quorum.devise", "did you mean `device`"),
+    ] {
+        let found = pair(&format!("[quorum]\n{quorum}")).expect_err(quorum);
+        assert_eq!(found.len(), 1, "{quorum}: {found:#?}");
+        assert_eq!(found[0].key, key, "{quorum}");
+        assert!(found[0].to_string().contains(words), "{quorum}: {}", found[0]);
+    }
+    check("#device = \"witness\"", "device = \"operator\"", "quorum.device", &["exactly two", "holds 3"]);
+}

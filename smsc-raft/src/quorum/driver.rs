@@ -283,6 +283,7 @@ impl Driver {
                 if self.pair.take().is_some() {
                     tracing::info!("no longer one of a pair with an arbiter");
                     self.arbiter.set(false);
+                    self.arbiter.trust_peer(true);
                     self.publish.send_replace(None);
                     self.drop_device();
                 }
@@ -399,6 +400,7 @@ impl Driver {
     }
 
     async fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), ()> {
+        self.arbiter.trust_peer(self.pair.as_ref().is_none_or(|(pair, _)| pair.trusts_peer()));
         for effect in effects {
             match effect {
                 Effect::Arbiter(answers) => {

@@ -392,6 +392,14 @@ impl Pair {
         }
     }
 
+    /// Whether the peer's part in Raft is welcome: a node that goes on alone waits until the peer has said that it does
+    /// not do so as well.
+    #[must_use]
+    pub fn trusts_peer(&self) -> bool {
+        let alone = matches!(self.standing(), Standing::Sole(_));
+        !alone || self.heard.is_some_and(|says| says.sole.is_none())
+    }
+
     /// Whether the device is being asked.
     #[must_use]
     pub fn asks_device(&self) -> bool {

@@ -34,6 +34,7 @@ use crate::consensus::predecessor::Predecessors;
 use crate::consensus::tls::Security;
 use crate::consensus::types::{TypeConfig, Vote};
 use crate::convert::ConvertError;
+use crate::quorum::Arbiter;
 
 /// How long calls under way may take to end once the server is told to.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
@@ -80,6 +81,7 @@ where
     /// Held while a snapshot is received: there is one place for it.
     receiving: Arc<Mutex<()>>,
     shutdown: watch::Receiver<bool>,
+    arbiter: Arbiter,
 }
 
 impl<SM, I> RaftService<SM, I>
@@ -96,7 +98,20 @@ where
         elections: Elections,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
-        Self { raft, inbox, handler, elections, receiving: Arc::default(), shutdown }
+        Self { raft, inbox, handler, elections, receiving: Arc::default(), shutdown, arbiter: Arbiter::default() }
+    }
+
+    /// Listens to the other node of a pair only as this node's arbiter allows.
+    #[must_use]
+    pub fn with_arbiter(self, arbiter: Arbiter) -> Self {
+        Self { arbiter, ..self }
+    }
+
+    fn listens(&self) -> Result<(), Status> {
+        if self.arbiter.trusts_peer() {
+            return Ok(());
+        }
+        Err(Status::unavailable("this node goes on alone and does not know yet whether its peer does so as well"))
     }
 }
 
@@ -166,6 +181,7 @@ where
     type WatchStream = Answers<WatchPing>;
 
     async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
+        self.listens()?;
         let caller = Caller::of(&request)?;
         let append = wire::append_request_from(request.into_inner()).map_err(invalid)?;
         check_voice(&caller, &append.vote)?;
@@ -177,6 +193,7 @@ where
         &self,
         request: Request<Streaming<AppendRequest>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
+        self.listens()?;
         let caller = Caller::of(&request)?;
         let refusal = Arc::new(OnceLock::new());
         let requests = request.into_inner().scan(refusal.clone(), move |refusal, request| {
@@ -200,6 +217,7 @@ where
     }
 
     async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteResponse>, Status> {
+        self.listens()?;
         let caller = Caller::of(&request)?;
         let vote = wire::vote_request_from(request.get_ref()).map_err(invalid)?;
         check_voice(&caller, &vote.vote)?;
@@ -211,6 +229,7 @@ where
     }
 
     async fn pre_vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteResponse>, Status> {
+        self.listens()?;
         let caller = Caller::of(&request)?;
         let vote = wire::vote_request_from(request.get_ref()).map_err(invalid)?;
         check_voice(&caller, &vote.vote)?;
@@ -242,6 +261,7 @@ where
     }
 
     async fn snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Result<Response<SnapshotResponse>, Status> {
+        self.listens()?;
         let caller = Caller::of(&request)?;
         let mut pieces = request.into_inner();
         let (vote, meta) = snapshot::receive_header(&mut pieces).await?;
