@@ -397,10 +397,9 @@ async fn a_cancel_by_addresses_ends_all_that_is_between_them() {
     }
     let other = id_of(&esme.ask(302, submit("15552")).await).clone();
     let cancel = |ton: u8| {
-        let mut cancel = CancelSm::default();
-        cancel.destination_addr = Address::international("15551").expect("short");
-        cancel.destination_addr.ton = Ton(ton);
-        Body::CancelSm(cancel)
+        let mut destination_addr = Address::international("15551").expect("short");
+        destination_addr.ton = Ton(ton);
+        Body::CancelSm(CancelSm { destination_addr, ..CancelSm::default() })
     };
     assert_eq!(esme.ask(303, cancel(2)).await.status, CommandStatus::ESME_RCANCELFAIL, "another type of number");
     assert_eq!(esme.ask(304, cancel(1)).await.status, CommandStatus::ESME_ROK);
