@@ -270,9 +270,9 @@ mod tests {
         let made = with_header.in_form(LongForm::SegmentTlvs, REFERENCE).unwrap();
         assert_eq!((made.len(), made[0].udhi, &made[0].short_message[..]), (1, false, &b"text"[..]));
         assert_eq!(made[0].tlvs.sar_msg_ref_num(), Some(7));
-        assert_eq!(made[0].in_form(LongForm::UserDataHeader, REFERENCE).unwrap(), [with_header.clone()]);
+        assert_eq!(made[0].in_form(LongForm::UserDataHeader, REFERENCE).unwrap(), std::slice::from_ref(&with_header));
         for form in [LongForm::UserDataHeader, LongForm::Payload] {
-            assert_eq!(with_header.in_form(form, REFERENCE).unwrap(), [with_header.clone()]);
+            assert_eq!(with_header.in_form(form, REFERENCE).unwrap(), std::slice::from_ref(&with_header));
         }
         assert!(matches!(
             Content { udhi: true, ..Content::default() }.in_form(LongForm::Payload, REFERENCE),
