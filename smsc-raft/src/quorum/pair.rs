@@ -322,7 +322,7 @@ pub(crate) enum Rule {
     OldYieldIsVoid,
 }
 
-/// One node of two. See the [module](self).
+/// One node of two. What it decides is told at the head of this file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pair {
     policy: Policy,
