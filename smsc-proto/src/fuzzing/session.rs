@@ -296,7 +296,8 @@ impl World {
         }
         if !self.ended {
             let left = self.unanswered.iter().flat_map(HashMap::values).sum::<u32>();
-            assert_eq!(left, 0, "requests without an answer");
+            // What crosses an unbind is left for the peer to ask again.
+            assert!(u64::from(left) <= self.session.counts().crossed, "requests without an answer");
         }
         self.session.handle_disconnect();
         self.observe();
