@@ -93,7 +93,7 @@ impl Member {
 
     /// Whether this is a pair's arbiter.
     pub fn is_arbiter(&self) -> bool {
-        self.addr.is_empty()
+        self.witness && self.addr.is_empty()
     }
 
     /// The role as the wire names it.
