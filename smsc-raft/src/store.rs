@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
+use openraft::metrics::RaftServerMetrics;
+use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use smsc_proto::rpc::raft::{PairRequest, PairResponse, PairStatus, PeerStatus};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -122,6 +124,20 @@ pub struct ClusterView {
     pub replicated: BTreeMap<u64, u64>,
     /// Whether this node has ever been part of a cluster.
     pub initialized: bool,
+}
+
+/// Changes of a [`ClusterView`], seen one after the other.
+pub struct ViewChanges {
+    metrics: WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>,
+}
+
+impl ViewChanges {
+    /// The next change; never, once the engine has stopped, which [`Store::failure`] tells.
+    pub async fn next(&mut self) {
+        if self.metrics.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// See the [module](self). Cheap to clone.
@@ -370,11 +386,9 @@ impl Store {
         self.inner.machine.config_version()
     }
 
-    /// Changes whenever role, term, leader or membership do.
-    pub async fn view_changed(&self) {
-        let mut metrics = self.inner.raft.server_metrics();
-        // An error means that the engine has stopped, which `failure` tells.
-        let _ = metrics.changed().await;
+    /// Tells of every change of role, term, leader or membership from here on, and once at first.
+    pub fn view_changes(&self) -> ViewChanges {
+        ViewChanges { metrics: self.inner.raft.server_metrics() }
     }
 
     /// Who answers and who does not.

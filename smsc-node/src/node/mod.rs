@@ -238,6 +238,7 @@ fn open_floating(config: &Config) -> Result<FloatingIp, NodeError> {
 async fn follow_release_addresses(state: Arc<NodeState>) {
     let Some(floating) = state.floating.clone() else { return };
     let mut known = None;
+    let mut changes = state.store.view_changes();
     while state.lifecycle.phase() < NodePhase::Stopped {
         let members = state.store.view().members;
         if known.as_ref() != Some(&members) {
@@ -245,7 +246,7 @@ async fn follow_release_addresses(state: Arc<NodeState>) {
             known = Some(members);
         }
         // A name may come to mean another address.
-        if tokio::time::timeout(RESOLVE_INTERVAL, state.store.view_changed()).await.is_err() {
+        if tokio::time::timeout(RESOLVE_INTERVAL, changes.next()).await.is_err() {
             known = None;
         }
     }
