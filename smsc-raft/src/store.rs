@@ -632,6 +632,9 @@ impl Store {
         let store = self.clone();
         let runtime = tokio::runtime::Handle::current();
         let body = move || {
+            // It is started from a thread of consensus, whose preference it inherits: beside heartbeats it has to wait.
+            // Failing costs that, and giving up a preference is allowed to everybody.
+            let _ = rustix::process::setpriority_process(None, 0);
             let step = (interval / 20).min(Duration::from_millis(100));
             let mut waited = Duration::ZERO;
             while !*store.inner.shutdown.borrow() {
