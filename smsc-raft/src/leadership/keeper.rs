@@ -24,12 +24,17 @@ pub(crate) struct KeeperConfig {
     pub serves: bool,
 }
 
+/// How long a leader that gave its lease up may take to give leadership away before it stands for a new term.
+const GIVEN_UP_PAUSE: Duration = Duration::from_secs(1);
+
 /// The task that owns the lease.
 pub(crate) struct Keeper {
     raft: Raft<TypeConfig, StateMachine>,
     config: KeeperConfig,
     published: watch::Sender<Option<Leadership>>,
     lease: Option<Arc<Lease>>,
+    /// Since when the lease of this term is known to be over.
+    over_since: Option<MonoTime>,
     /// Whether this node leads and has no lease of its term yet.
     awaits_lease: bool,
 }
@@ -40,7 +45,7 @@ impl Keeper {
         config: KeeperConfig,
         published: watch::Sender<Option<Leadership>>,
     ) -> Self {
-        Self { raft, config, published, lease: None, awaits_lease: false }
+        Self { raft, config, published, lease: None, over_since: None, awaits_lease: false }
     }
 
     /// Runs until the engine stops.
@@ -104,11 +109,14 @@ impl Keeper {
             }
             None => {}
             Some(lease) if lease.extend(deadline) => {}
-            Some(_) => {
+            Some(lease) => {
+                // Whoever gave it up hands leadership to another or stops; should neither come to be, go on.
+                let over_since = *self.over_since.get_or_insert(now);
+                let pause = if lease.is_given_up() { GIVEN_UP_PAUSE } else { Duration::ZERO };
                 self.published.send_replace(None);
                 // A lease that ran out is over for its whole term, and peers may have been told so: with a quorum back,
                 // stand for a new one.
-                if deadline > now {
+                if deadline > now && now.since(over_since) >= pause {
                     tracing::warn!(term, "the lease ran out; a quorum answers again: standing for a new term");
                     election::stand_anew(&self.raft).await.map_err(drop)?;
                 }
@@ -118,6 +126,7 @@ impl Keeper {
     }
 
     fn resign(&mut self) {
+        self.over_since = None;
         if let Some(lease) = self.lease.take() {
             // In a transfer, whoever holds the address ends it, once the address is off.
             if !lease.is_left() {

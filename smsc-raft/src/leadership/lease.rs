@@ -84,6 +84,8 @@ const ENDED: u64 = u64::MAX;
 pub struct Lease {
     term: u64,
     deadline: AtomicU64,
+    /// Whether it was ended on purpose and did not run out.
+    given_up: AtomicBool,
     /// Whether it is extended no further and ended by its holder, not by the loss of leadership.
     left: AtomicBool,
     token: ReleaseToken,
@@ -99,6 +101,7 @@ impl Lease {
         Arc::new(Self {
             term,
             deadline: AtomicU64::new(UNGRANTED),
+            given_up: AtomicBool::new(false),
             left: AtomicBool::new(false),
             token: ReleaseToken::random(),
             observer: Mutex::new(None),
@@ -169,12 +172,19 @@ impl Lease {
 
     /// Ends the lease for good: leadership was lost or is being transferred. The address goes at once.
     pub fn end(&self) {
+        self.given_up.store(true, Ordering::Release);
         let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
         if self.deadline.swap(ENDED, Ordering::AcqRel) != ENDED
             && let Some(tell) = observer.as_ref()
         {
             tell(LeaseEvent::Ended);
         }
+    }
+
+    /// Whether it was ended on purpose: its leader stops, or cannot serve.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
     }
 
     /// The deadline, if the lease was granted and has not been ended. It may lie in the past.
@@ -287,6 +297,7 @@ mod tests {
         assert!(!lease.extend(MonoTime::now() + SECOND));
         assert!(!lease.valid(MonoTime::now()));
         assert!(!lease.extend(MonoTime::now() + SECOND));
+        assert!(!lease.is_given_up());
     }
 
     #[test]
@@ -309,6 +320,7 @@ mod tests {
         lease.end();
         assert!(!lease.valid(now));
         assert!(!lease.extend(now + SECOND * 2));
+        assert!(lease.is_given_up());
     }
 
     #[test]
