@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::types::InterfaceVersion;
+
 /// A command_status. Any value survives a round trip; Debug and Display print the specification's name.
 ///
 /// 0x400 to 0x4ff are the operator's own; every other value without a name is reserved.
@@ -204,6 +206,22 @@ impl CommandStatus {
     }
 }
 
+impl CommandStatus {
+    /// The status for a peer that speaks `version`: what v5.0 added is reserved in older versions, and becomes the nearest
+    /// that they have.
+    pub const fn for_version(self, version: InterfaceVersion) -> CommandStatus {
+        if version.0 >= InterfaceVersion::V5_0.0 {
+            return self;
+        }
+        match self {
+            Self::ESME_RSERTYPUNAUTH | Self::ESME_RSERTYPUNAVAIL | Self::ESME_RSERTYPDENIED => Self::ESME_RINVSERTYP,
+            Self::ESME_RPROHIBITED => Self::ESME_RINVBNDSTS,
+            CommandStatus(0x0100..=0x03FF) => Self::ESME_RUNKNOWNERR,
+            other => other,
+        }
+    }
+}
+
 impl RefusalStatus {
     /// `None` for ESME_ROK, which refuses nothing.
     #[inline]
@@ -260,6 +278,20 @@ mod tests {
         assert_eq!(RefusalStatus::new(CommandStatus::ESME_ROK), None);
         let refusal = RefusalStatus::new(CommandStatus(0x0400)).expect("not ESME_ROK");
         assert_eq!(CommandStatus::from(refusal), CommandStatus(0x0400));
+    }
+
+    #[test]
+    fn older_versions_are_told_what_they_know() {
+        let told = |status: CommandStatus| {
+            [InterfaceVersion::V3_3, InterfaceVersion::V3_4, InterfaceVersion::V5_0].map(|to| status.for_version(to))
+        };
+        let (known, newer) = (CommandStatus::ESME_RINVSERTYP, CommandStatus::ESME_RSERTYPUNAVAIL);
+        assert_eq!(told(newer), [known, known, newer]);
+        let (other, newer) = (CommandStatus::ESME_RUNKNOWNERR, CommandStatus::ESME_RBCASTFAIL);
+        assert_eq!(told(newer), [other, other, newer]);
+        for kept in [CommandStatus::ESME_ROK, CommandStatus::ESME_RTHROTTLED, CommandStatus(0x0400)] {
+            assert_eq!(told(kept), [kept; 3]);
+        }
     }
 
     #[test]

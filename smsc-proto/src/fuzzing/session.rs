@@ -78,7 +78,9 @@ impl World {
             }
             1 => self.peer_asks(source, Body::SubmitSm(SubmitSm::default())),
             2 => {
-                let bind = Bind { interface_version: InterfaceVersion(0x33 + source.u8() % 2), ..Bind::default() };
+                let versions = [InterfaceVersion::V3_3, InterfaceVersion::V3_4, InterfaceVersion::V5_0];
+                let interface_version = versions[usize::from(source.u8()) % versions.len()];
+                let bind = Bind { interface_version, ..Bind::default() };
                 let mode = mode(source);
                 self.peer_asks(source, Body::bind(mode, bind));
             }

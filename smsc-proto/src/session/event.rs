@@ -88,7 +88,7 @@ pub enum CloseReason {
     /// The peer left an enquire_link unanswered and was silent.
     #[error("enquire_link was not answered")]
     EnquireLink,
-    /// Our bind or unbind was not answered.
+    /// Our bind or unbind was not answered, or nothing was for several response times.
     #[error("{0} was not answered")]
     NoAnswer(CommandId),
     /// The octets are no PDUs.

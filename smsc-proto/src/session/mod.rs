@@ -22,6 +22,7 @@ pub mod window;
 mod tests;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -48,6 +49,10 @@ const OUTPUT_HIGH: usize = 256 * 1024;
 /// Octets of input that may wait while a bind is being answered, besides what one read adds.
 const INPUT_HIGH: usize = 64 * 1024;
 
+/// So many response times in a row in which no request was answered though some waited, and the peer counts as gone. More
+/// than one, because a peer may be slow for once, or drop a request that it cannot handle.
+const UNANSWERED_MAX: u32 = 3;
+
 /// One SMPP session; see the module.
 #[derive(Debug)]
 pub struct Session {
@@ -68,6 +73,12 @@ pub struct Session {
     /// Why this side unbinds.
     leaving: CloseReason,
     last_heard: MonoTime,
+    /// Response times that passed without an answer since the last one.
+    unanswered: u32,
+    /// When the last of them ended: only what was sent later counts for the next.
+    unanswered_at: MonoTime,
+    /// What answers to a peer of v5.0 tell; `None` tells nothing.
+    congestion: Option<u8>,
     counts: SessionCounts,
 }
 
@@ -90,6 +101,9 @@ impl Session {
             peer_version: config.interface_version,
             leaving: CloseReason::Unbound,
             last_heard: now,
+            unanswered: 0,
+            unanswered_at: MonoTime::ZERO,
+            congestion: None,
             counts: SessionCounts::default(),
             config,
         }
@@ -124,6 +138,20 @@ impl Session {
     pub fn set_windows(&mut self, incoming: usize, outgoing: usize) {
         self.incoming.set_limit(incoming);
         self.outgoing.set_limit(outgoing);
+    }
+
+    /// Sets the timers of a session that is about to be bound: enquire_link and inactivity, of which `None` switches one
+    /// off, and response. They run anew with the bind.
+    pub fn set_timers(&mut self, enquire_link: Option<Duration>, inactivity: Option<Duration>, response: Duration) {
+        self.config.enquire_link = enquire_link;
+        self.config.inactivity = inactivity;
+        self.config.response = response;
+    }
+
+    /// Sets congestion_state (v5.0 section 4.8.4.18), which answers to a peer of v5.0 carry from now on: 0 idle, 80 to 89
+    /// at its best, 100 congested. Beyond 100 counts as 100; `None` carries none.
+    pub fn set_congestion(&mut self, percent: Option<u8>) {
+        self.congestion = percent.map(|percent| percent.min(100));
     }
 
     /// Whether the owner should read from the connection: not while a bind is being answered, not while the peer does
@@ -181,8 +209,7 @@ impl Session {
         let mode = self.binding()?;
         let mut tlvs = Tlvs::new();
         if self.peer_version.has_tlvs() {
-            let version = self.peer_version.min(self.config.interface_version);
-            tlvs.push_u8(Tag::SC_INTERFACE_VERSION, version.0);
+            tlvs.push_u8(Tag::SC_INTERFACE_VERSION, self.version().0);
         }
         let resp = BindResp { system_id: Some(system_id), tlvs };
         self.state = State::Bound(mode);
@@ -338,10 +365,16 @@ impl Session {
     fn check_ours(&self, command_id: CommandId) -> Result<(), RequestError> {
         // Nothing new is begun once either side has asked to unbind.
         let leaving = matches!(self.state, State::Unbinding | State::Unbound);
+        let known = state::is_known(command_id, self.version());
         match state::check(self.state, self.side, command_id) {
-            Ok(()) if !leaving && command_id != CommandId::UNBIND => Ok(()),
+            Ok(()) if known && !leaving && command_id != CommandId::UNBIND => Ok(()),
             _ => Err(self.not_allowed(command_id)),
         }
+    }
+
+    /// The version that both sides speak.
+    fn version(&self) -> InterfaceVersion {
+        self.peer_version.min(self.config.interface_version)
     }
 
     fn not_allowed(&self, command_id: CommandId) -> RequestError {
@@ -385,7 +418,16 @@ impl Session {
         let expired = now.saturating_sub(self.config.response);
         while let Some(sent) = self.outgoing.take_oldest(expired) {
             match sent.waiting {
-                Waiting::Request(token) => self.events.push_back(Event::Lost { token }),
+                Waiting::Request(token) => {
+                    self.events.push_back(Event::Lost { token });
+                    if sent.at >= self.unanswered_at {
+                        self.unanswered += 1;
+                        self.unanswered_at = now;
+                    }
+                    if self.unanswered >= UNANSWERED_MAX {
+                        return self.finish(CloseReason::NoAnswer(sent.command_id));
+                    }
+                }
                 // A peer that says other things is there, however it treats enquire_link.
                 Waiting::EnquireLink if self.last_heard > sent.at => {
                     self.restart(Timer::EnquireLink, now);
@@ -457,12 +499,36 @@ impl Session {
         self.encode(pdu).expect("an answer of the session itself has no list and no short_message");
     }
 
+    /// Encodes a PDU as the peer's version has it: v3.3 knows no TLVs, v3.4 not the statuses that v5.0 added, and v5.0 is
+    /// told of congestion.
     fn encode(&mut self, mut pdu: Pdu) -> Result<(), EncodeError> {
         if !self.peer_version.has_tlvs() {
             *pdu.body.tlvs_mut() = Tlvs::new();
+        }
+        pdu.status = pdu.status.for_version(self.peer_version);
+        if let Some(percent) = self.congestion.filter(|_| self.peer_version >= InterfaceVersion::V5_0)
+            && pdu.status.is_ok()
+            && carries_congestion(pdu.command_id())
+        {
+            pdu.body.tlvs_mut().push_u8(Tag::CONGESTION_STATE, percent);
         }
         pdu.encode(&mut self.output)?;
         self.counts.sent += 1;
         Ok(())
     }
+}
+
+/// Whether an answer tells of congestion: those with a body do. unbind_resp and enquire_link_resp may, but peers take
+/// them for a header alone, and a refusal has no body to put it behind.
+fn carries_congestion(command_id: CommandId) -> bool {
+    let header_alone = matches!(
+        command_id,
+        CommandId::GENERIC_NACK
+            | CommandId::UNBIND_RESP
+            | CommandId::ENQUIRE_LINK_RESP
+            | CommandId::CANCEL_SM_RESP
+            | CommandId::REPLACE_SM_RESP
+            | CommandId::CANCEL_BROADCAST_SM_RESP
+    );
+    command_id.is_response() && !header_alone
 }

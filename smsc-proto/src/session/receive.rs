@@ -92,6 +92,10 @@ impl Session {
         if let Err(status) = state::check(self.state, self.side.peer(), command_id) {
             return self.refuse_pdu(header, status);
         }
+        let binds = matches!(self.state, State::Open | State::Outbound);
+        if !binds && !state::is_known(command_id, self.version()) {
+            return self.refuse_pdu(header, RefusalStatus::ESME_RINVCMDID);
+        }
         if self.takes_window(command_id) && self.incoming.is_full() {
             self.counts.throttled += 1;
             return self.refuse_pdu(header, RefusalStatus::ESME_RTHROTTLED);
@@ -177,6 +181,7 @@ impl Session {
         self.rearm_response();
         match sent.waiting {
             Waiting::Request(token) => {
+                self.unanswered = 0;
                 let answer = Box::new(self.decode_answer(header, frame));
                 self.events.push_back(Event::Answered { token, answer });
             }

@@ -24,7 +24,7 @@ use std::fmt;
 
 use crate::command::CommandId;
 use crate::status::RefusalStatus;
-use crate::types::BindMode;
+use crate::types::{BindMode, InterfaceVersion};
 
 /// The two ends of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -174,6 +174,20 @@ pub const fn check(state: State, sender: Side, command: CommandId) -> Result<(),
         (State::Bound(_), Side::Esme) if is_bind => Err(RefusalStatus::ESME_RALYBND),
         _ => Err(RefusalStatus::ESME_RINVBNDSTS),
     }
+}
+
+/// Whether sides that speak `version` both know `command`: cell broadcast is v5.0's, and data_sm and
+/// alert_notification came with v3.4. bind_transceiver did too, but many an ESME that says v3.3 sends it, and is taken
+/// at its word.
+pub const fn is_known(command: CommandId, version: InterfaceVersion) -> bool {
+    let since = match command {
+        CommandId::BROADCAST_SM | CommandId::QUERY_BROADCAST_SM | CommandId::CANCEL_BROADCAST_SM => {
+            InterfaceVersion::V5_0
+        }
+        CommandId::DATA_SM | CommandId::ALERT_NOTIFICATION => InterfaceVersion::V3_4,
+        _ => return true,
+    };
+    version.0 >= since.0
 }
 
 #[cfg(test)]

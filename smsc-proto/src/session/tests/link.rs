@@ -113,6 +113,60 @@ fn a_request_without_answer_is_lost_and_the_session_goes_on() {
 }
 
 #[test]
+fn a_peer_that_answers_enquire_link_alone_is_given_up() {
+    let mut script = Script::bound(BindMode::Receiver);
+    for (token, asked) in [(1, 0), (2, 30), (3, 60)] {
+        script.wait_until(at(asked));
+        script.session.request(at(asked), token, deliver()).expect("room");
+        for pdu in script.take_output() {
+            if pdu.command_id() == CommandId::ENQUIRE_LINK {
+                script.send(pdu.sequence.0, enquire_link_resp());
+            }
+        }
+        assert!(matches!(script.session.state(), State::Bound(_)), "after {token}");
+        script.wait_until(at(asked + 30));
+        assert!(matches!(script.event(), Some(Event::Lost { token: lost }) if lost == token));
+    }
+    assert_eq!(script.close_reason(), CloseReason::NoAnswer(CommandId::DELIVER_SM));
+}
+
+#[test]
+fn a_peer_that_leaves_one_request_unanswered_is_kept() {
+    let mut script = Script::bound(BindMode::Receiver);
+    for round in 0..6_u64 {
+        let asked = at(round * 40);
+        script.wait_until(asked);
+        for token in [2 * round, 2 * round + 1] {
+            script.session.request(asked, token, deliver()).expect("room");
+        }
+        let sequences: Vec<_> = script.take_output().iter().map(|pdu| (pdu.command_id(), pdu.sequence.0)).collect();
+        script.now = at(round * 40 + 29);
+        for (command_id, sequence) in &sequences[1..] {
+            let answer = if *command_id == CommandId::ENQUIRE_LINK { enquire_link_resp() } else { deliver_resp() };
+            script.send(*sequence, answer);
+        }
+        script.wait_until(at(round * 40 + 30));
+    }
+    assert!(matches!(script.session.state(), State::Bound(_)));
+}
+
+#[test]
+fn an_account_s_own_timers_run_from_its_bind_on() {
+    let mut script = Script::centre();
+    script.send(1, Body::BindReceiver(Bind::default()));
+    let _ = script.event();
+    script.session.set_timers(Some(5 * SECOND), Some(12 * SECOND), 3 * SECOND);
+    script.session.bind_accept(at(0), "smsc".parse().expect("short")).expect("a bind waits");
+    let _ = script.take_output();
+    assert_eq!(script.session.poll_timeout(), Some(at(5)));
+    script.wait_until(at(5));
+    assert_eq!(script.answer().0, CommandId::ENQUIRE_LINK);
+    assert_eq!(script.session.poll_timeout(), Some(at(8)));
+    script.wait_until(at(8));
+    assert_eq!(script.close_reason(), CloseReason::EnquireLink);
+}
+
+#[test]
 fn a_bind_of_ours_that_is_not_answered_ends_the_session() {
     let mut script = Script::esme();
     script.session.config.session_init = 60 * SECOND;

@@ -4,6 +4,7 @@ mod bind;
 mod link;
 mod properties;
 mod requests;
+mod versions;
 
 use std::time::Duration;
 
@@ -44,8 +45,13 @@ impl Script {
 
     /// A message centre whose ESME has bound.
     pub(super) fn bound(mode: BindMode) -> Script {
+        Script::bound_with(mode, InterfaceVersion::V3_4)
+    }
+
+    /// The same, of an ESME that speaks `version`.
+    pub(super) fn bound_with(mode: BindMode, version: InterfaceVersion) -> Script {
         let mut script = Script::centre();
-        script.send(1, Body::bind(mode, Bind::default()));
+        script.send(1, Body::bind(mode, Bind { interface_version: version, ..Bind::default() }));
         assert!(matches!(script.event(), Some(Event::BindRequested { .. })));
         script.session.bind_accept(script.now, "smsc".parse().expect("short")).expect("a bind waits");
         let answers = script.take_output();
