@@ -320,6 +320,12 @@ impl Store {
         self.inner.proposer.overloaded()
     }
 
+    /// How much of what this node can hold waits to be replicated or written: 0 for idle; at 100 new submissions are
+    /// refused.
+    pub fn load_percent(&self) -> u8 {
+        self.inner.proposer.load_percent()
+    }
+
     /// Commands that wait for their log entry.
     pub fn queued(&self) -> usize {
         self.inner.proposer.queued()

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use rustls::pki_types::DnsName;
 use smsc_proto::rpc::admin::Member as AdminMember;
 use smsc_raft::model::handset_range::Behaviour;
 use smsc_raft::model::{
-    Account, Address, DefaultAlphabet, DeliverOperation, DistributionList, HandsetRange, ReceiptContent, Route,
-    Settings,
+    Account, Address, DefaultAlphabet, DeliverOperation, DistributionList, HandsetRange, Outbind, ReceiptContent,
+    Route, SessionPolicy, Settings,
 };
+
+use crate::smpp::account::network;
 
 /// Longest system_id without its final NUL (SMPP v3.4 section 5.2.1).
 const SYSTEM_ID_LEN_MAX: usize = 15;
@@ -88,6 +91,15 @@ pub(super) fn account<'a>(account: &Account, others: impl Iterator<Item = &'a Ac
             "the account's alphabet, or the form of its receipts or messages, is unknown to this version".to_owned()
         );
     }
+    if let Some(policy) = &account.session {
+        session_policy(policy)?;
+    }
+    if let Some(outbind) = &account.outbind {
+        if account.session.as_ref().is_some_and(|policy| policy.tls_only || !policy.client_name.is_empty()) {
+            return Err("outbind goes without TLS, so an account cannot have it and bind through TLS only".to_owned());
+        }
+        self::outbind(outbind)?;
+    }
     if !account.may_transmit && !account.may_receive {
         return Err("an account that may neither transmit nor receive is of no use; disable it instead".to_owned());
     }
@@ -121,6 +133,37 @@ pub(super) fn list(list: &DistributionList, accounts: &BTreeSet<&str>, members_m
         }
         digits("member", text, 1)
     })
+}
+
+/// How sessions are held.
+fn session_policy(policy: &SessionPolicy) -> Result<(), Refused> {
+    for text in &policy.networks {
+        if network(text).is_none() {
+            return Err(format!(
+                "network {text:?} is none: an address with a prefix length as in \"192.0.2.0/24\", or an address alone"
+            ));
+        }
+    }
+    if !policy.client_name.is_empty() && DnsName::try_from(policy.client_name.as_str()).is_err() {
+        return Err(format!("client_name {:?} is no DNS name, as a certificate carries it", policy.client_name));
+    }
+    at_most("enquire_link_s", policy.enquire_link_s, 3600)?;
+    at_most("inactivity_s", policy.inactivity_s, 86_400)?;
+    at_most("response_s", policy.response_s, 600)?;
+    for (name, value) in [("response_s", policy.response_s), ("enquire_link_s", policy.enquire_link_s)] {
+        if policy.inactivity_s != 0 && value >= policy.inactivity_s {
+            return Err(format!("{name} {value} must be less than inactivity_s {}", policy.inactivity_s));
+        }
+    }
+    at_most("burst", policy.burst, 1_000_000)
+}
+
+fn outbind(outbind: &Outbind) -> Result<(), Refused> {
+    host_port(&outbind.addr)?;
+    if !outbind.system_id.is_empty() {
+        system_id(&outbind.system_id)?;
+    }
+    if outbind.password.is_empty() { Ok(()) } else { password(&outbind.password) }
 }
 
 /// A route to store; `accounts` are the system_ids that exist.
@@ -212,10 +255,14 @@ pub(super) fn member(member: &AdminMember) -> Result<(), Refused> {
     if !name_fits {
         return Err(format!("name {:?} cannot be used: 1 to 60 printable ASCII characters without spaces", info.name));
     }
-    let well = info.addr.rsplit_once(':').is_some_and(|(host, port)| {
+    host_port(&info.addr)
+}
+
+fn host_port(addr: &str) -> Result<(), Refused> {
+    let well = addr.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port != 0)
     });
-    if well { Ok(()) } else { Err(format!("address {:?} is not of the form host:port", info.addr)) }
+    if well { Ok(()) } else { Err(format!("address {addr:?} is not of the form host:port")) }
 }
 
 fn digits(what: &str, text: &str, len_min: usize) -> Result<(), Refused> {
@@ -286,6 +333,31 @@ mod tests {
     }
 
     #[test]
+    fn session_policies_hold_what_a_bind_can_be_judged_by() {
+        let with = |policy: SessionPolicy| {
+            let account = Account { session: Some(policy), ..esme("esme1", &[]) };
+            self::account(&account, std::iter::empty())
+        };
+        let base = SessionPolicy::default;
+        for good in [
+            base(),
+            SessionPolicy { networks: vec!["192.0.2.0/24".to_owned(), "2001:db8::1".to_owned()], ..base() },
+            SessionPolicy { client_name: "esme.example".to_owned(), ..base() },
+            SessionPolicy { enquire_link_s: 5, inactivity_s: 60, response_s: 3, burst: 50, ..base() },
+        ] {
+            assert_eq!(with(good.clone()), Ok(()), "{good:?}");
+        }
+        for bad in [
+            SessionPolicy { networks: vec!["192.0.2.0/33".to_owned()], ..base() },
+            SessionPolicy { client_name: "no name".to_owned(), ..base() },
+            SessionPolicy { enquire_link_s: 60, inactivity_s: 60, ..base() },
+            SessionPolicy { response_s: 601, ..base() },
+        ] {
+            assert!(with(bad.clone()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn an_account_s_choices_are_ones_that_there_are() {
         let check = |change: fn(&mut Account)| {
             let mut given = esme("esme1", &["1000"]);
@@ -297,6 +369,19 @@ mod tests {
         assert!(check(|account| account.default_alphabet = DefaultAlphabet::Ascii as i32));
         assert!(!check(|account| account.default_alphabet = 9));
         assert!(!check(|account| account.receipt_content = 9));
+    }
+
+    #[test]
+    fn outbind_goes_to_an_address_and_without_tls() {
+        let with = |addr: &str, password: &str, tls_only| {
+            let outbind = Outbind { addr: addr.to_owned(), password: password.to_owned(), ..Outbind::default() };
+            let session = Some(SessionPolicy { tls_only, ..SessionPolicy::default() });
+            account(&Account { outbind: Some(outbind), session, ..esme("esme1", &[]) }, std::iter::empty())
+        };
+        assert_eq!(with("esme.example:2775", "hello", false), Ok(()));
+        assert!(with("esme.example", "hello", false).is_err());
+        assert!(with("esme.example:2775", "far too long", false).is_err());
+        assert!(with("esme.example:2775", "hello", true).is_err());
     }
 
     #[test]

@@ -168,6 +168,9 @@ impl Admin for AdminService {
         if !request.get_ref().with_hashes {
             for account in &mut accounts {
                 account.password_hash.clear();
+                if let Some(outbind) = &mut account.outbind {
+                    outbind.password.clear();
+                }
             }
         }
         Ok(Response::new(AccountsResponse { accounts }))
@@ -180,12 +183,18 @@ impl Admin for AdminService {
         let _changing = self.inner.changing.lock().await;
         let stored = self.stored_accounts()?;
         check::account(&account, stored.iter()).map_err(Status::invalid_argument)?;
+        let known = stored.iter().find(|known| known.system_id == account.system_id);
+        if let (Some(outbind), Some(known)) = (&mut account.outbind, known.and_then(|known| known.outbind.as_ref()))
+            && outbind.password.is_empty()
+            && outbind.addr == known.addr
+        {
+            outbind.password = known.password.clone();
+        }
         if !password.is_empty() {
             check::password(&password).map_err(Status::invalid_argument)?;
             account.password_hash = self.inner.host.hash_password(&password).into();
         } else if account.password_hash.is_empty() {
-            let known = stored.into_iter().find(|known| known.system_id == account.system_id);
-            account.password_hash = known.map(|known| known.password_hash).ok_or_else(|| {
+            account.password_hash = known.map(|known| known.password_hash.clone()).ok_or_else(|| {
                 Status::invalid_argument(format!("account {:?} is new and needs a password", account.system_id))
             })?;
         }

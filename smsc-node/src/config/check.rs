@@ -3,6 +3,7 @@
 mod floating_ip;
 mod quorum;
 mod raft;
+mod smpp;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,11 @@ use std::time::Duration;
 
 use super::net::is_loopback;
 use super::raw::{Problem, Problems, Section};
-use super::{
-    Config, LogConfig, LogFormat, LogLevel, Member, RaftConfig, Role, ShutdownConfig, SmppConfig, StoreConfig,
-    TlsConfig,
-};
+use super::{Config, LogConfig, LogFormat, LogLevel, Member, RaftConfig, Role, ShutdownConfig, StoreConfig, TlsConfig};
 use floating_ip::floating_ip;
 use quorum::quorum;
 use raft::raft;
+use smpp::smpp;
 
 const ROLES: [(&str, Role); 2] = [("data", Role::Data), ("witness", Role::Witness)];
 /// Node ids fit an octet, because message ids carry them.
@@ -41,7 +40,7 @@ pub(super) fn check(table: toml::Table, base: &Path) -> (Config, Vec<Problem>) {
     let quorum = quorum(&mut top, &me, &raft, p);
     let tls = tls(&mut top, base, &raft, p);
     let (admin_socket, admin_drills) = admin(&mut top, base, &data_dir, p);
-    let smpp = smpp(&mut top, role, p);
+    let smpp = smpp(&mut top, role, base, p);
     let floating_ip = floating_ip(&mut top, role, &raft, p);
     let store = store(&mut top, p);
     let http_listen = http(&mut top, &raft, p);
@@ -192,46 +191,6 @@ fn data_only(top: &mut Section, key: &'static str, role: Role, p: &mut Problems)
         p.add(key, None, "is for role = \"data\" only; a witness never serves, so remove this section");
     }
     None
-}
-
-fn smpp(top: &mut Section, role: Role, p: &mut Problems) -> Option<SmppConfig> {
-    const SYSTEM_ID_NEEDS: &str = "must be 1 to 15 printable ASCII characters";
-    let mut s = data_only(top, "smpp", role, p)?;
-    let system_id = s.text_or_none("system_id", SYSTEM_ID_NEEDS, p).unwrap_or_else(|| "SMSC".to_owned());
-    if !(1..=15).contains(&system_id.len()) || !system_id.bytes().all(|b| b.is_ascii_graphic()) {
-        p.add("smpp.system_id", Some(format!("{system_id:?}")), SYSTEM_ID_NEEDS);
-    }
-    let smpp = SmppConfig {
-        listen_port: port(&mut s, "listen_port", 2775, p),
-        system_id,
-        window_default: count(&mut s, "window_default", 100, 1..=10_000, "requests", p),
-        binds_max_default: count(&mut s, "binds_max_default", 10, 1..=10_000, "binds", p),
-        connections_max: count(&mut s, "connections_max", 2000, 1..=100_000, "connections", p),
-        session_init_timer: seconds(&mut s, "session_init_timer_s", 5, 1..=300, p),
-        enquire_link_interval: seconds(&mut s, "enquire_link_interval_s", 30, 1..=3600, p),
-        inactivity_timer: seconds(&mut s, "inactivity_timer_s", 300, 2..=86_400, p),
-        response_timer: seconds(&mut s, "response_timer_s", 10, 1..=600, p),
-        pdu_bytes_max: count(&mut s, "pdu_bytes_max", 65_536, 1024..=1_048_576, "octets", p),
-    };
-    s.end(p);
-    let inactivity = smpp.inactivity_timer.as_secs();
-    p.relation(
-        smpp.response_timer < smpp.inactivity_timer,
-        "smpp.response_timer_s",
-        smpp.response_timer.as_secs(),
-        &["smpp.inactivity_timer_s"],
-        format!(
-            "must be less than smpp.inactivity_timer_s = {inactivity}, or a session ends while an answer may still come"
-        ),
-    );
-    p.relation(
-        smpp.enquire_link_interval < smpp.inactivity_timer,
-        "smpp.enquire_link_interval_s",
-        smpp.enquire_link_interval.as_secs(),
-        &["smpp.inactivity_timer_s"],
-        format!("must be less than smpp.inactivity_timer_s = {inactivity}, or a dead connection is never asked"),
-    );
-    Some(smpp)
 }
 
 fn store(top: &mut Section, p: &mut Problems) -> StoreConfig {

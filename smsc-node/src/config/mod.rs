@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use ipnet::IpNet;
 pub use net::{FloatingNet, HostNet};
 pub use raw::Problem;
 
@@ -200,6 +201,23 @@ pub struct SmppConfig {
     pub response_timer: Duration,
     /// Longest PDU accepted, header included. Octets.
     pub pdu_bytes_max: u32,
+    /// Networks whose connections begin with a header of PROXY protocol version 2; no other connection may have one.
+    pub proxy_networks: Vec<IpNet>,
+    /// SMPP through TLS on a port of its own; `None` offers none.
+    pub tls: Option<SmppTlsConfig>,
+}
+
+/// SMPP through TLS. The files are read again when they change and on SIGHUP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmppTlsConfig {
+    /// TCP port on the floating addresses.
+    pub listen_port: u16,
+    /// Certificate chain that ESMEs are shown, PEM.
+    pub cert: PathBuf,
+    /// The key to it, PEM.
+    pub key: PathBuf,
+    /// Authorities whose certificates ESMEs may show, PEM; `None` asks for none.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// How the floating address is claimed.
@@ -360,15 +378,17 @@ impl Config {
 
     /// The files that must be there before the node starts, with the keys that name them.
     fn named_files(&self) -> Vec<(&'static str, &Path)> {
-        self.tls.as_ref().map_or_else(Vec::new, |tls| {
-            let files = [("tls.ca", &tls.ca), ("tls.cert", &tls.cert), ("tls.key", &tls.key)];
-            // A key that is missing altogether is reported as such already.
-            files
-                .into_iter()
-                .map(|(key, path)| (key, path.as_path()))
-                .filter(|(_, path)| !path.as_os_str().is_empty())
-                .collect()
-        })
+        let mut files = Vec::new();
+        if let Some(tls) = &self.tls {
+            files.extend([("tls.ca", &tls.ca), ("tls.cert", &tls.cert), ("tls.key", &tls.key)]);
+        }
+        if let Some(tls) = self.smpp.as_ref().and_then(|smpp| smpp.tls.as_ref()) {
+            files.extend([("smpp.tls.cert", &tls.cert), ("smpp.tls.key", &tls.key)]);
+            files.extend(tls.client_ca.as_ref().map(|client_ca| ("smpp.tls.client_ca", client_ca)));
+        }
+        let files = files.into_iter().map(|(key, path)| (key, path.as_path()));
+        // A key that is missing altogether is reported as such already.
+        files.filter(|(_, path)| !path.as_os_str().is_empty()).collect()
     }
 }
 

@@ -94,6 +94,10 @@ fn each_bad_value_has_its_line() {
         ("#listen_port = 2775", "listen_port = 70000", "smpp.listen_port", &["70000", "1 to 65535"]),
         ("#system_id = \"SMSC\"", "system_id = \"sixteen-letters!\"", "smpp.system_id", &["1 to 15"]),
         ("#pdu_bytes_max = 65536", "pdu_bytes_max = 15", "smpp.pdu_bytes_max", &["1024 to 1048576 octets"]),
+        ("#proxy_networks = []", "proxy_networks = [\"10.0.0.0/40\"]", "smpp.proxy_networks", &["/40", "networks"]),
+        ("#proxy_networks = []", "proxy_networks = \"10.0.0.1\"", "smpp.proxy_networks", &["list of networks"]),
+        ("# [smpp.tls]", "[smpp.tls]\ncert = \"c\"", "smpp.tls.key", &["missing", "path"]),
+        ("# [smpp.tls]", "[smpp.tls]\ncert = \"c\"\nkey = \"k\"\nca = \"x\"", "smpp.tls.ca", &["unknown"]),
         ("mode = \"interface\"", "mode = \"nic\"", "floating_ip.mode", &["\"interface\", \"loopback\""]),
         ("[\"10.75.0.100/32\"]", "[]", "floating_ip.addresses", &["missing or empty"]),
         ("[\"10.75.0.100/32\"]", "\"10.75.0.100\"", "floating_ip.addresses", &["list of addresses"]),
@@ -137,6 +141,12 @@ fn relations_between_good_values() {
             "smpp.response_timer_s",
             &["smpp.inactivity_timer_s = 300"],
         ),
+        (
+            "# [smpp.tls]",
+            "[smpp.tls]\nlisten_port = 2775\ncert = \"c\"\nkey = \"k\"",
+            "smpp.tls.listen_port",
+            &["must not be smpp.listen_port"],
+        ),
         ("#enquire_link_interval_s = 30", "enquire_link_interval_s = 301", "smpp.enquire_link_interval_s", &["= 300"]),
         (
             "#disk_free_min_mib = 512",
@@ -166,6 +176,23 @@ fn relations_between_good_values() {
     let long = wide.replacen("#election_max_ms = 300", "election_max_ms = 3000", 1);
     let found = parse(&long).unwrap_err();
     assert!(found.len() == 1 && found[0].key == "floating_ip.valid_lft_s", "{found:#?}");
+}
+
+#[test]
+fn smpp_through_tls_has_its_own_port_and_files() {
+    let config = parse(&DATA.replacen(
+        "# [smpp.tls]",
+        "[smpp.tls]\ncert = \"tls/smpp.pem\"\nkey = \"/k.pem\"\nclient_ca = \"ca.pem\"",
+        1,
+    ));
+    let config = config.expect("good");
+    let tls = config.smpp.as_ref().and_then(|smpp| smpp.tls.clone()).expect("a section");
+    assert_eq!((tls.listen_port, tls.cert.as_path()), (3550, Path::new("/etc/smsc/tls/smpp.pem")));
+    let named: Vec<_> = config.named_files().into_iter().map(|(key, _)| key).collect();
+    assert!(named.ends_with(&["smpp.tls.cert", "smpp.tls.key", "smpp.tls.client_ca"]), "{named:?}");
+    let proxied = DATA.replacen("#proxy_networks = []", "proxy_networks = [\"10.75.0.9/24\", \"fd00::5\"]", 1);
+    let networks = parse(&proxied).expect("good").smpp.expect("a section").proxy_networks;
+    assert_eq!(networks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.75.0.0/24", "fd00::5/128"]);
 }
 
 #[test]

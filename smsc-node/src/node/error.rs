@@ -4,6 +4,7 @@ use crate::data_dir::DataDirError;
 use crate::exit::Exit;
 use crate::ha::HaError;
 use crate::listen::ListenError;
+use crate::smpp::tls::SmppTlsError;
 use smsc_raft::consensus::tls::TlsError;
 use smsc_raft::store::StoreError;
 
@@ -16,6 +17,9 @@ pub enum NodeError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The certificates for ESMEs cannot be used.
+    #[error(transparent)]
+    SmppTls(#[from] SmppTlsError),
     /// The floating address cannot be handled.
     #[error(transparent)]
     Ha(#[from] HaError),
@@ -42,7 +46,7 @@ impl NodeError {
     pub fn exit(&self) -> Exit {
         match self {
             NodeError::DataDir(_) => Exit::DataDir,
-            NodeError::Tls(_) => Exit::Config,
+            NodeError::Tls(_) | NodeError::SmppTls(_) => Exit::Config,
             NodeError::Ha(HaError::Capability { .. }) => Exit::Permission,
             NodeError::Ha(HaError::Address { .. } | HaError::NoAddress) => Exit::Config,
             NodeError::Ha(HaError::NoInterface { .. } | HaError::ReleaseListener { .. }) => Exit::Unavailable,

@@ -31,6 +31,7 @@ use crate::http::HttpServer;
 use crate::metrics::Metrics;
 use crate::quorum::quorum;
 use crate::shutdown::{Lifecycle, NodePhase, watch_signals};
+use crate::smpp::tls::Certificates;
 use leader::Leader;
 use peer::{NodeState, Peer};
 
@@ -88,9 +89,15 @@ async fn operate(
 ) -> Result<(), NodeError> {
     let metrics = Arc::new(Metrics::default());
     let http = config.http_listen.map(HttpServer::bind).transpose()?;
+    let certificates = config.smpp.as_ref().and_then(|smpp| smpp.tls.clone()).map(Certificates::load).transpose()?;
+    let certificates = certificates.map(Arc::new);
+    if let Some(certificates) = &certificates {
+        certificates.watch()?;
+    }
     let store_config = store_config(config, security, &tokio::runtime::Handle::current());
     let store = consensus.spawn(Store::open(store_config)).await.map_err(NodeError::task)??;
-    let state = Arc::new(NodeState::new(config, store.clone(), floating, lifecycle.clone(), metrics.clone()));
+    let state = NodeState::new(config, store.clone(), floating, certificates, lifecycle.clone(), metrics.clone());
+    let state = Arc::new(state);
     let peer = Arc::new(Peer::new(state.clone()));
     let mut releases = {
         let address = config.raft.release_listen();

@@ -18,6 +18,7 @@ use crate::http::Readiness;
 use crate::metrics::Metrics;
 use crate::shutdown::{Lifecycle, NodePhase};
 use crate::smpp::ports::Directory;
+use crate::smpp::tls::Certificates;
 
 /// Entries that a standby may be behind and still take over at once.
 pub const LAG_MAX_ENTRIES: u64 = 1000;
@@ -49,6 +50,8 @@ pub struct NodeState {
     pub store: Store,
     /// The floating addresses; `None` on a witness.
     pub floating: Option<Arc<FloatingIp>>,
+    /// What ESMEs are shown at the port for TLS, if there is one.
+    pub certificates: Option<Arc<Certificates>>,
     /// The process's life.
     pub lifecycle: Lifecycle,
     /// What is counted.
@@ -64,6 +67,7 @@ impl NodeState {
         config: &Config,
         store: Store,
         floating: Option<Arc<FloatingIp>>,
+        certificates: Option<Arc<Certificates>>,
         lifecycle: Lifecycle,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -72,6 +76,7 @@ impl NodeState {
             config: config.clone(),
             store,
             floating,
+            certificates,
             lifecycle,
             metrics,
             phase: Mutex::new(Phase::Standby),

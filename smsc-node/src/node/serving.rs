@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smsc_raft::leadership::Leadership;
-use smsc_raft::model::{Command, Message, Submission, command::Op};
+use smsc_raft::machine::keys::QueueKey;
+use smsc_raft::model::{Command, Message, QueueKind, Submission, command::Op};
 use smsc_raft::store::Store;
 use tokio::task::JoinHandle;
 
@@ -57,7 +58,8 @@ impl Serving {
         let floating = state.config.floating_ip.as_ref().expect("a witness never serves");
         let config = state.config.smpp.clone().expect("a data node has an SMPP server");
         let addresses = floating.addresses.iter().map(|floating| floating.net.addr).collect::<Vec<_>>();
-        let port = config.listen_port;
+        let tls_port = config.tls.as_ref().map(|tls| tls.listen_port);
+        let ports: Vec<u16> = std::iter::once(config.listen_port).chain(tls_port).collect();
         let ends = Arc::new(Ends::default());
         let delivery = Delivery::start(DeliveryParts {
             ends: ends.clone(),
@@ -71,6 +73,7 @@ impl Serving {
         });
         let parts = ServerParts {
             config,
+            certificates: state.certificates.clone(),
             node_id: state.config.node_id,
             centre: Arc::new(StoreCentre { state: state.clone(), ends }),
             receivers: Arc::new(delivery.clone()),
@@ -84,8 +87,8 @@ impl Serving {
                 return Err(error);
             }
         };
-        let tickles =
-            tickle(&state.store, leadership.term, hold, addresses.iter().map(|ip| SocketAddr::new(*ip, port)));
+        let served = addresses.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)));
+        let tickles = tickle(&state.store, leadership.term, hold, served);
         let telling = tokio::spawn(watch_returns(state.store.clone(), leadership.term, tickles));
         let housekeeping = tokio::spawn(housekeeping::lead(state, leadership.term));
         Ok(Self { server, delivery, housekeeping, telling })
@@ -226,5 +229,14 @@ impl Centre for StoreCentre {
 
     fn directory(&self) -> Arc<Directory> {
         self.state.directory()
+    }
+
+    fn load_percent(&self) -> u8 {
+        self.state.store.load_percent()
+    }
+
+    fn has_messages(&self, account: &str) -> io::Result<bool> {
+        let key = QueueKey { kind: QueueKind::Esme as u8, key: account.into() };
+        self.state.store.read(|machine| Ok(machine.queue(&key)?.is_some_and(|queue| queue.messages > 0)))
     }
 }

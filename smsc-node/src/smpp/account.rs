@@ -1,16 +1,21 @@
-//! Who may bind: system_id, password and mode to an account or a refusal; and how passwords are kept.
+//! Who may bind: system_id, password, mode and where it comes from to an account or a refusal; and how passwords are
+//! kept.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use ring::pbkdf2;
 use ring::rand::{SecureRandom, SystemRandom};
+use rustls::pki_types::CertificateDer;
 use smsc_proto::pdu::Bind;
 use smsc_proto::types::BindMode;
-use smsc_raft::model::Account;
+use smsc_raft::model::{Account, SessionPolicy};
 
 use super::ports::Directory;
 use super::status::BindRefusal;
+use super::tls;
 
 /// Format of a password hash: this octet, iterations in four octets (most significant first), salt, hash.
 const VERSION: u8 = 1;
@@ -24,15 +29,35 @@ const ITERATIONS: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 /// A hash that claims more rounds than this is refused: checking it would hold up everybody.
 const ITERATIONS_MAX: u32 = 1_000_000;
 
-/// The account that `bind` proves to be, if it may bind as `mode`.
+/// Where a bind comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The ESME's address, which may be behind a proxy.
+    pub address: IpAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// The certificate that the ESME showed, verified against the authorities for ESMEs.
+    pub certificate: Option<&'a CertificateDer<'a>>,
+}
+
+/// The account that `bind` proves to be, if it may bind as `mode` from there.
 ///
 /// The number of binds is not checked here: the session registry does, when it takes the bind.
 ///
 /// # Errors
 /// [`BindRefusal`]: the caller answers its status and proposes nothing.
-pub fn authenticate(directory: &Directory, mode: BindMode, bind: &Bind) -> Result<Arc<Account>, BindRefusal> {
+pub fn authenticate(
+    directory: &Directory,
+    mode: BindMode,
+    bind: &Bind,
+    origin: Origin<'_>,
+) -> Result<Arc<Account>, BindRefusal> {
     let account = bind.system_id.as_str().and_then(|system_id| directory.accounts.get(system_id));
     let account = account.ok_or(BindRefusal::UnknownAccount)?;
+    if let Some(policy) = &account.session {
+        // Before the password, so that it cannot be guessed from elsewhere.
+        admit(policy, origin)?;
+    }
     if !verify_password(&account.password_hash, bind.password.as_bytes()) {
         return Err(BindRefusal::WrongPassword);
     }
@@ -41,6 +66,32 @@ pub fn authenticate(directory: &Directory, mode: BindMode, bind: &Bind) -> Resul
     }
     let allowed = (account.may_transmit || !mode.can_submit()) && (account.may_receive || !mode.can_receive());
     if allowed { Ok(account.clone()) } else { Err(BindRefusal::Mode(mode)) }
+}
+
+fn admit(policy: &SessionPolicy, origin: Origin<'_>) -> Result<(), BindRefusal> {
+    // An IPv4 client of a socket for both families is an IPv4 client.
+    let address = origin.address.to_canonical();
+    // A network that this version cannot read admits nobody.
+    let admits = |text: &String| network(text).is_some_and(|network| network.contains(&address));
+    if !policy.networks.is_empty() && !policy.networks.iter().any(admits) {
+        return Err(BindRefusal::Network);
+    }
+    if !origin.tls && (policy.tls_only || !policy.client_name.is_empty()) {
+        return Err(BindRefusal::TlsNeeded);
+    }
+    if !policy.client_name.is_empty() {
+        let named = |certificate| tls::has_name(certificate, &policy.client_name);
+        if !origin.certificate.is_some_and(named) {
+            return Err(BindRefusal::Certificate);
+        }
+    }
+    Ok(())
+}
+
+/// A network as an account has it: in prefix notation, or an address alone.
+#[must_use]
+pub fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// The salted hash of a password, as an account keeps it: PBKDF2 with HMAC-SHA256 and a salt of its own.
@@ -107,6 +158,49 @@ mod tests {
         assert!(!verify_password(&endless, b"x"));
     }
 
+    fn from(address: &str) -> Origin<'static> {
+        Origin { address: address.parse().expect("an address"), tls: false, certificate: None }
+    }
+
+    #[test]
+    fn an_account_binds_from_its_networks_alone() {
+        let networks = ["192.0.2.0/24", "2001:db8::/32", "198.51.100.9"].map(str::to_owned);
+        let policy = SessionPolicy { networks: networks.to_vec(), ..SessionPolicy::default() };
+        let directory = directory(|account| account.session = Some(policy.clone()));
+        let check = |address: &str, password: &str| {
+            let bind = bind("esme1", password);
+            authenticate(&directory, BindMode::Transmitter, &bind, from(address)).map(|_| ())
+        };
+        for inside in ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::7", "198.51.100.9"] {
+            assert_eq!(check(inside, "secret1"), Ok(()), "{inside}");
+        }
+        for outside in ["192.0.3.7", "2001:db9::7", "198.51.100.8"] {
+            assert_eq!(check(outside, "secret1"), Err(BindRefusal::Network), "{outside}");
+            assert_eq!(check(outside, "wrong"), Err(BindRefusal::Network), "passwords are not tried from outside");
+        }
+    }
+
+    #[test]
+    fn an_account_may_insist_on_tls_and_on_a_certificate() {
+        let params = rcgen::CertificateParams::new(vec!["esme.example".to_owned()]).expect("a name");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let check = |policy: SessionPolicy, tls, shown| {
+            let directory = directory(|account| account.session = Some(policy.clone()));
+            let certificate = Some(certificate.der()).filter(|_| shown);
+            let origin = Origin { tls, certificate, ..from("192.0.2.7") };
+            authenticate(&directory, BindMode::Transmitter, &bind("esme1", "secret1"), origin).map(|_| ())
+        };
+        let tls_only = || SessionPolicy { tls_only: true, ..SessionPolicy::default() };
+        assert_eq!(check(tls_only(), false, false), Err(BindRefusal::TlsNeeded));
+        assert_eq!(check(tls_only(), true, false), Ok(()));
+        let named = |name: &str| SessionPolicy { client_name: name.to_owned(), ..SessionPolicy::default() };
+        assert_eq!(check(named("esme.example"), false, false), Err(BindRefusal::TlsNeeded));
+        assert_eq!(check(named("esme.example"), true, false), Err(BindRefusal::Certificate));
+        assert_eq!(check(named("other.example"), true, true), Err(BindRefusal::Certificate));
+        assert_eq!(check(named("esme.example"), true, true), Ok(()));
+    }
+
     #[test]
     fn each_reason_is_told_apart() {
         let directory = directory(|account| match account.system_id.as_str() {
@@ -115,7 +209,8 @@ mod tests {
             _ => {}
         });
         let check = |mode, system_id, password| {
-            authenticate(&directory, mode, &bind(system_id, password)).map(|account| account.system_id.clone())
+            let bind = bind(system_id, password);
+            authenticate(&directory, mode, &bind, from("192.0.2.7")).map(|account| account.system_id.clone())
         };
         assert_eq!(check(BindMode::Transceiver, "esme1", "secret1"), Ok("esme1".to_owned()));
         assert_eq!(check(BindMode::Transceiver, "esme1", "wrong"), Err(BindRefusal::WrongPassword));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -74,6 +75,9 @@ pub(super) enum Mode {
 
 pub(super) struct FakeCentre {
     pub directory: Mutex<Arc<Directory>>,
+    pub load_percent: AtomicU8,
+    /// The account that has messages waiting.
+    pub waiting_for: Mutex<Option<String>>,
     state: Mutex<FakeState>,
 }
 
@@ -93,6 +97,8 @@ impl FakeCentre {
     pub(super) fn new(directory: Directory) -> Arc<FakeCentre> {
         Arc::new(FakeCentre {
             directory: Mutex::new(Arc::new(directory)),
+            load_percent: AtomicU8::new(0),
+            waiting_for: Mutex::new(None),
             state: Mutex::new(FakeState {
                 mode: Mode::Apply,
                 held: vec![],
@@ -241,6 +247,14 @@ impl Centre for FakeCentre {
 
     fn directory(&self) -> Arc<Directory> {
         self.directory.lock().unwrap().clone()
+    }
+
+    fn load_percent(&self) -> u8 {
+        self.load_percent.load(Ordering::Relaxed)
+    }
+
+    fn has_messages(&self, account: &str) -> io::Result<bool> {
+        Ok(self.waiting_for.lock().unwrap().as_deref() == Some(account))
     }
 }
 

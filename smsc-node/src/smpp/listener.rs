@@ -12,16 +12,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::connection::{Connection, Shared, Stop};
+use super::connection::{Connection, Shared, Stop, Transport};
+use super::outbind::{self, Outbinds};
 use super::ports::{Centre, Receivers};
 use super::rate::Buckets;
+use super::tls::Certificates;
 use crate::clock::Clock;
 use crate::config::SmppConfig;
 use crate::listen::ListenError;
 use crate::metrics::{ConnectionResult, Metrics};
 
-/// The key of the configuration that names the port.
+/// The keys of the configuration that name the ports.
 const PORT_KEY: &str = "smpp.listen_port";
+/// See [`PORT_KEY`].
+const TLS_PORT_KEY: &str = "smpp.tls.listen_port";
 /// Connections the kernel keeps for us until we accept them: after a failover all ESMEs come at once.
 const BACKLOG: i32 = 4_096;
 /// How long sent octets may stay unacknowledged before the kernel gives the connection up.
@@ -36,8 +40,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the server needs of the node.
 #[derive(Clone)]
 pub struct ServerParts {
-    /// Port, timers, limits.
+    /// Ports, timers, limits.
     pub config: SmppConfig,
+    /// What ESMEs are shown at the port for TLS; without it nothing listens there.
+    pub certificates: Option<Arc<Certificates>>,
     /// This node.
     pub node_id: u64,
     /// The store.
@@ -60,22 +66,25 @@ pub struct SmppServer {
 }
 
 impl SmppServer {
-    /// Listens on the port of the configuration at each of `addresses`, which this host need not have yet, and serves
-    /// what connects. To be called within a tokio runtime, by the leader.
+    /// Listens on the ports of the configuration at each of `addresses`, which this host need not have yet, serves what
+    /// connects, and calls the ESMEs that want to be called. To be called within a tokio runtime, by the leader.
     ///
     /// # Errors
     /// [`ListenError`]: nothing listens then.
     pub fn start(leadership: &Leadership, parts: ServerParts, addresses: &[IpAddr]) -> Result<SmppServer, ListenError> {
-        let port = parts.config.listen_port;
-        let listeners = addresses
-            .iter()
-            .map(|address| {
+        let ServerParts { config, certificates, node_id, centre, receivers, clock, metrics } = parts;
+        let mut listeners = Vec::new();
+        for address in addresses {
+            let ports = [(PORT_KEY, config.listen_port, None)].into_iter();
+            let tls = config.tls.as_ref().zip(certificates.as_ref());
+            for (key, port, tls) in ports.chain(tls.map(|(tls, used)| (TLS_PORT_KEY, tls.listen_port, Some(used)))) {
                 let address = SocketAddr::new(*address, port);
-                listen(address).map_err(|error| ListenError::new(PORT_KEY, address, error))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let ServerParts { config, node_id, centre, receivers, clock, metrics } = parts;
+                let listener = listen(address).map_err(|error| ListenError::new(key, address, error))?;
+                listeners.push((listener, tls.cloned()));
+            }
+        }
+        let bound = listeners.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect();
+        let slots = Slots { open: Arc::default(), metrics: metrics.clone(), limit: config.connections_max as usize };
         let shared = Arc::new(Shared {
             config,
             node_id,
@@ -84,15 +93,17 @@ impl SmppServer {
             receivers,
             buckets: Buckets::default(),
             open_requests: AtomicUsize::new(0),
+            outbinds: Outbinds::default(),
             clock: clock.clone(),
             metrics,
         });
         let (stop, stopped) = watch::channel(Stop::GoOn);
-        let open = Arc::new(AtomicUsize::new(0));
         let mut accepting = JoinSet::new();
-        for listener in listeners {
-            accepting.spawn(accept(listener, shared.clone(), open.clone(), stopped.clone()));
+        for (listener, certificates) in listeners {
+            accepting.spawn(accept(listener, certificates, shared.clone(), slots.clone(), stopped.clone()));
         }
+        accepting.spawn(outbind::call(shared.clone(), slots, addresses.to_vec(), stopped));
+        let addresses = bound;
         Ok(SmppServer { shared, stop, clock, accepting, addresses })
     }
 
@@ -148,8 +159,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Accepts until the server stops; gives back the connections that are still there.
 async fn accept(
     listener: TcpListener,
+    certificates: Option<Arc<Certificates>>,
     shared: Arc<Shared>,
-    open: Arc<AtomicUsize>,
+    slots: Slots,
     mut stop: watch::Receiver<Stop>,
 ) -> JoinSet<()> {
     let mut connections = JoinSet::new();
@@ -159,7 +171,21 @@ async fn accept(
             // Ends when the server is asked to stop, and when it is dropped.
             _ = stop.changed() => return connections,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => serve(&mut connections, &shared, &open, &told, stream, peer),
+                Ok((stream, peer)) => match slots.admit(&shared, stream, peer, certificates.as_deref()) {
+                    Ok(Some((slot, connection))) => {
+                        let stop = told.clone();
+                        connections.spawn(async move {
+                            let _slot = slot;
+                            connection.run(stop).await;
+                        });
+                    }
+                    Ok(None) => {
+                        let limit = shared.config.connections_max;
+                        tracing::warn!(%peer, limit, "too many connections (smpp.connections_max)");
+                    }
+                    // The peer was gone before we looked.
+                    Err(error) => tracing::debug!(%peer, %error, "connection lost at once"),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection at the SMPP port");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -174,36 +200,6 @@ async fn accept(
     }
 }
 
-fn serve(
-    connections: &mut JoinSet<()>,
-    shared: &Arc<Shared>,
-    open: &Arc<AtomicUsize>,
-    stop: &watch::Receiver<Stop>,
-    stream: TcpStream,
-    peer: SocketAddr,
-) {
-    let metrics = shared.metrics.clone();
-    let slot = Slot::take(open.clone(), metrics.clone(), shared.config.connections_max as usize);
-    let Some(slot) = slot else {
-        metrics.smpp_connections.inc(ConnectionResult::Refused);
-        tracing::warn!(%peer, limit = shared.config.connections_max, "too many connections (smpp.connections_max)");
-        return;
-    };
-    let connection = prepare(&stream).and_then(|()| Connection::new(shared.clone(), stream, peer));
-    match connection {
-        Ok(connection) => {
-            metrics.smpp_connections.inc(ConnectionResult::Accepted);
-            let stop = stop.clone();
-            connections.spawn(async move {
-                let _slot = slot;
-                connection.run(stop).await;
-            });
-        }
-        // The peer was gone before we looked.
-        Err(error) => tracing::debug!(%peer, %error, "connection lost at once"),
-    }
-}
-
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -212,24 +208,55 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle).with_interval(interval))
 }
 
-/// One of the connections that may be open; given back when dropped.
-struct Slot {
+/// The connections that may be open.
+#[derive(Clone)]
+pub(super) struct Slots {
     open: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
+    limit: usize,
 }
 
-impl Slot {
-    fn take(open: Arc<AtomicUsize>, metrics: Arc<Metrics>, limit: usize) -> Option<Slot> {
-        let free = |count: usize| (count < limit).then_some(count + 1);
-        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok()?;
-        metrics.smpp_connections_open.inc();
-        Some(Slot { open, metrics })
+impl Slots {
+    /// A connection to serve in a place of its own; `None` if there is no place left.
+    ///
+    /// # Errors
+    /// The connection is gone already.
+    pub(super) fn admit(
+        &self,
+        shared: &Arc<Shared>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        certificates: Option<&Certificates>,
+    ) -> io::Result<Option<(Slot, Connection)>> {
+        let Some(slot) = self.take() else {
+            self.metrics.smpp_connections.inc(ConnectionResult::Refused);
+            return Ok(None);
+        };
+        prepare(&stream)?;
+        let from = peer.ip().to_canonical();
+        let proxied = shared.config.proxy_networks.iter().any(|network| network.contains(&from));
+        let transport = Transport::new(stream, certificates.map(Certificates::current), proxied)?;
+        let connection = Connection::new(shared.clone(), transport, peer)?;
+        self.metrics.smpp_connections.inc(ConnectionResult::Accepted);
+        Ok(Some((slot, connection)))
     }
+
+    fn take(&self) -> Option<Slot> {
+        let free = |count: usize| (count < self.limit).then_some(count + 1);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok()?;
+        self.metrics.smpp_connections_open.inc();
+        Some(Slot { slots: self.clone() })
+    }
+}
+
+/// One of the connections that may be open; given back when dropped.
+pub(super) struct Slot {
+    slots: Slots,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        self.metrics.smpp_connections_open.dec();
+        self.slots.open.fetch_sub(1, Ordering::Relaxed);
+        self.slots.metrics.smpp_connections_open.dec();
     }
 }

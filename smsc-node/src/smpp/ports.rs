@@ -16,6 +16,8 @@ use smsc_raft::outcome::Outcome;
 use smsc_raft::store::ProposeError;
 use tokio::sync::mpsc;
 
+use super::serves::Serves;
+
 /// Called with the outcomes of a group, one for each command; runs where entries are applied and must be quick.
 pub type Done = Box<dyn FnOnce(Result<Vec<Outcome>, ProposeError>) + Send>;
 
@@ -64,6 +66,15 @@ pub trait Centre: Send + Sync + 'static {
 
     /// Accounts, routes and settings as they are now. Cheap: called for every read from a connection.
     fn directory(&self) -> Arc<Directory>;
+
+    /// How much of what it can hold waits to be replicated or written: 0 for idle; at 100 submissions are refused.
+    fn load_percent(&self) -> u8;
+
+    /// Whether messages for the receivers of an account wait.
+    ///
+    /// # Errors
+    /// The disk failed; the node stops.
+    fn has_messages(&self, account: &str) -> io::Result<bool>;
 }
 
 /// Where submissions go.
@@ -117,6 +128,8 @@ pub struct SessionHandle {
     pub system_id: String,
     /// Messages that may be with it unanswered.
     pub window: usize,
+    /// The numbers it serves.
+    pub serves: Serves,
     /// Where messages for it go; holds as many as the window.
     pub to_session: mpsc::Sender<ToSession>,
 }

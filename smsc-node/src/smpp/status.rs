@@ -23,6 +23,18 @@ pub enum BindRefusal {
     /// The account may not bind in this mode.
     #[error("the account may not bind as {0}")]
     Mode(BindMode),
+    /// It comes from a network that is not the account's.
+    #[error("the account may not bind from this address")]
+    Network,
+    /// The account binds through TLS only.
+    #[error("the account may bind through TLS only")]
+    TlsNeeded,
+    /// The ESME showed no certificate with the account's name.
+    #[error("the ESME showed no certificate that carries the account's name")]
+    Certificate,
+    /// address_range is no regular expression, or one that is too large.
+    #[error("address_range is no regular expression")]
+    AddressRange,
     /// The account has as many binds as it may.
     #[error("the account has as many binds as it may")]
     TooManyBinds,
@@ -40,7 +52,12 @@ impl BindRefusal {
         match self {
             BindRefusal::UnknownAccount => RefusalStatus::ESME_RINVSYSID,
             BindRefusal::WrongPassword => RefusalStatus::ESME_RINVPASWD,
-            BindRefusal::Disabled | BindRefusal::Mode(_) => RefusalStatus::ESME_RBINDFAIL,
+            BindRefusal::Disabled
+            | BindRefusal::Mode(_)
+            | BindRefusal::Network
+            | BindRefusal::TlsNeeded
+            | BindRefusal::Certificate
+            | BindRefusal::AddressRange => RefusalStatus::ESME_RBINDFAIL,
             BindRefusal::TooManyBinds => RefusalStatus::ESME_RALYBND,
             BindRefusal::Overloaded => RefusalStatus::ESME_RSYSERR,
         }
@@ -49,9 +66,15 @@ impl BindRefusal {
     /// How it is counted.
     pub fn result(&self) -> BindResult {
         match self {
-            BindRefusal::UnknownAccount | BindRefusal::WrongPassword => BindResult::Credentials,
+            BindRefusal::UnknownAccount
+            | BindRefusal::WrongPassword
+            | BindRefusal::Network
+            | BindRefusal::TlsNeeded
+            | BindRefusal::Certificate => BindResult::Credentials,
             BindRefusal::TooManyBinds => BindResult::Limit,
-            BindRefusal::Disabled | BindRefusal::Mode(_) | BindRefusal::Overloaded => BindResult::Other,
+            BindRefusal::Disabled | BindRefusal::Mode(_) | BindRefusal::AddressRange | BindRefusal::Overloaded => {
+                BindResult::Other
+            }
         }
     }
 }
@@ -183,6 +206,31 @@ impl SubmitRefusal {
             SubmitRefusal::Rate | SubmitRefusal::Overloaded => SubmitResult::Throttled,
             SubmitRefusal::AccountGone => SubmitResult::Other,
             _ => SubmitResult::Malformed,
+        }
+    }
+}
+
+/// Why a cell broadcast operation is refused (v5.0 section 4.4): there is no link to a cell broadcast centre.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BroadcastRefusal {
+    /// broadcast_sm without a TLV that it must have.
+    MissingTlv,
+    /// broadcast_sm: nobody would send it.
+    NoLink,
+    /// query_broadcast_sm: nothing was accepted that could be asked for.
+    NothingToQuery,
+    /// cancel_broadcast_sm: nothing was accepted that could be cancelled.
+    NothingToCancel,
+}
+
+impl BroadcastRefusal {
+    /// What the response carries.
+    pub fn status(self) -> RefusalStatus {
+        match self {
+            BroadcastRefusal::MissingTlv => RefusalStatus::ESME_RMISSINGTLV,
+            BroadcastRefusal::NoLink => RefusalStatus::ESME_RBCASTFAIL,
+            BroadcastRefusal::NothingToQuery => RefusalStatus::ESME_RBCASTQUERYFAIL,
+            BroadcastRefusal::NothingToCancel => RefusalStatus::ESME_RBCASTCANCELFAIL,
         }
     }
 }

@@ -23,9 +23,12 @@ use tokio::net::TcpStream;
 use super::fakes::{FakeCentre, FakeReceivers, Mode, directory};
 use super::listener::{ServerParts, SmppServer};
 use super::ports::{DeliverResult, ToSession};
+use super::tls::Certificates;
 use crate::clock::SystemClock;
 use crate::config::SmppConfig;
 use crate::metrics::{Metrics, SubmitResult};
+
+mod sessions;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
@@ -49,16 +52,23 @@ fn config() -> SmppConfig {
         inactivity_timer: Duration::ZERO,
         response_timer: Duration::from_secs(5),
         pdu_bytes_max: 70_000,
+        proxy_networks: vec![],
+        tls: None,
     }
 }
 
 impl World {
     fn start(change: impl Fn(&mut Account)) -> World {
+        World::start_with(config(), None, change)
+    }
+
+    fn start_with(config: SmppConfig, certificates: Option<Arc<Certificates>>, change: impl Fn(&mut Account)) -> World {
         let centre = FakeCentre::new(directory(change));
         let receivers = Arc::new(FakeReceivers::default());
         let metrics = Arc::new(Metrics::default());
         let parts = ServerParts {
-            config: config(),
+            config,
+            certificates,
             node_id: 7,
             centre: centre.clone(),
             receivers: receivers.clone(),
@@ -356,7 +366,8 @@ async fn every_other_operation_is_answered() {
     let broadcast = esme.ask(13, Body::BroadcastSm(BroadcastSm::default())).await;
     assert_eq!(
         (broadcast.command_id(), broadcast.status),
-        (CommandId::BROADCAST_SM_RESP, CommandStatus::ESME_RMISSINGTLV)
+        (CommandId::BROADCAST_SM_RESP, CommandStatus::ESME_RINVCMDID),
+        "cell broadcast came with version 5.0"
     );
     let alive = esme.ask(14, Body::EnquireLink(EnquireLink::default())).await;
     assert_eq!(alive.command_id(), CommandId::ENQUIRE_LINK_RESP);

@@ -111,8 +111,16 @@ impl Proposer {
 
     /// Whether new submissions would be refused.
     pub fn overloaded(&self) -> bool {
-        self.shared.queued.load(Ordering::Relaxed) > QUEUED_MAX
-            || self.shared.machine.overlay_bytes() > self.shared.overlay_max
+        self.load_percent() >= 100
+    }
+
+    /// The fuller of the two that can overflow, the queue of commands and the machine's overlay: 0 for empty, 100 for so
+    /// full that new submissions are refused.
+    pub fn load_percent(&self) -> u8 {
+        let percent = |used: usize, most: usize| (used.saturating_mul(100) / most.max(1)).min(100);
+        let queued = percent(self.shared.queued.load(Ordering::Relaxed), QUEUED_MAX);
+        let overlay = percent(self.shared.machine.overlay_bytes(), self.shared.overlay_max);
+        u8::try_from(queued.max(overlay)).unwrap_or(100)
     }
 
     /// Commands that wait for their entry.

@@ -8,6 +8,7 @@ use smsc_raft::model::{Account, AccountDelete};
 use crate::connect::{Client, ConnectArgs};
 use crate::exit::Failure;
 use crate::output::{Format, list, table};
+use crate::policy::{OutbindArgs, OutbindEntry, SessionArgs, SessionEntry};
 use crate::words::{AlphabetWord, ContentWord, OperationWord};
 
 /// The fields of `account list --json` and `account show --json`.
@@ -16,7 +17,9 @@ JSON fields, for each account:
   system_id, may_transmit, may_receive, short_codes, binds_max (0: the node's default), window (0: the node's default),
   rate_per_s (0: no limit), disabled, default_validity_s (0: the operator's default), default_alphabet (gsm7, latin1 or
   ascii), receipt_content (both, text or tlvs), receipt_operation and message_operation (deliver_sm or data_sm),
-  receipt_utc_offset_min, receipts_to_submitter";
+  receipt_utc_offset_min, receipts_to_submitter,
+  session { networks (none: from anywhere), tls_only, client_name, enquire_link_s, inactivity_s, response_s (0: the
+  node's default), burst (0: what one second gives) }, outbind { addr, system_id } or null";
 
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
@@ -31,7 +34,7 @@ pub enum AccountCommand {
         system_id: String,
     },
     /// Make an account, or change one: options that are not given keep what is set.
-    Put(PutArgs),
+    Put(Box<PutArgs>),
     /// Delete an account. Its binds end with their connections.
     Delete {
         /// The account.
@@ -92,6 +95,10 @@ pub struct PutArgs {
     /// Whether receipts go to the bind that submitted, as long as it is there; otherwise to any that receives.
     #[arg(long, value_name = "BOOL")]
     receipts_to_submitter: Option<bool>,
+    #[command(flatten)]
+    session: SessionArgs,
+    #[command(flatten)]
+    outbind: OutbindArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,6 +118,8 @@ struct AccountView {
     message_operation: OperationWord,
     receipt_utc_offset_min: i32,
     receipts_to_submitter: bool,
+    session: SessionEntry,
+    outbind: Option<OutbindEntry>,
 }
 
 /// Does it and prints.
@@ -132,7 +141,7 @@ pub async fn run(connect: &ConnectArgs, command: AccountCommand, format: Format)
                 Some(_) => format!("account {} is changed", args.system_id),
                 None => format!("account {} is made", args.system_id),
             };
-            client.account_put(put(args, before)).await?;
+            client.account_put(put(*args, before)).await?;
             format.done(&sentence)
         }
         AccountCommand::Delete { system_id } => {
@@ -170,6 +179,8 @@ fn put(args: PutArgs, before: Option<Account>) -> AccountPutRequest {
         message_operation: args.message_operation.map_or(before.message_operation, i32::from),
         receipt_utc_offset_min: args.receipt_utc_offset_min.unwrap_or(before.receipt_utc_offset_min),
         receipts_to_submitter: args.receipts_to_submitter.unwrap_or(before.receipts_to_submitter),
+        session: args.session.apply(before.session),
+        outbind: args.outbind.apply(before.outbind),
         system_id: before.system_id,
         password_hash: before.password_hash,
     };
@@ -193,6 +204,8 @@ fn view(account: Account) -> AccountView {
         message_operation: account.message_operation.into(),
         receipt_utc_offset_min: account.receipt_utc_offset_min,
         receipts_to_submitter: account.receipts_to_submitter,
+        session: account.session.map(SessionEntry::of).unwrap_or_default(),
+        outbind: account.outbind.map(OutbindEntry::of),
     }
 }
 

@@ -17,6 +17,7 @@ use smsc_raft::model::{
 use crate::connect::{Client, ConnectArgs};
 use crate::exit::Failure;
 use crate::output::{Format, json, print};
+use crate::policy::{OutbindEntry, SessionEntry};
 use crate::words::{AlphabetWord, ContentWord, OperationWord};
 use crate::{handset, list};
 
@@ -97,6 +98,10 @@ struct AccountEntry {
     receipt_utc_offset_min: i32,
     #[serde(default)]
     receipts_to_submitter: bool,
+    #[serde(default, skip_serializing_if = "SessionEntry::is_default")]
+    session: SessionEntry,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outbind: Option<OutbindEntry>,
 }
 
 /// Members are digits, or ton/npi/digits.
@@ -320,6 +325,8 @@ fn account_step(entry: AccountEntry, stored: &Stored) -> Result<Option<AccountPu
         message_operation: entry.message_operation.into(),
         receipt_utc_offset_min: entry.receipt_utc_offset_min,
         receipts_to_submitter: entry.receipts_to_submitter,
+        session: entry.session.into_policy(),
+        outbind: entry.outbind.map(|entry| entry.into_outbind(known.and_then(|known| known.outbind.as_ref()))),
     };
     if entry.password.is_none() && known == Some(&account) {
         return Ok(None);
@@ -377,6 +384,8 @@ fn file_of(stored: Stored) -> ClusterFile {
         message_operation: account.message_operation.into(),
         receipt_utc_offset_min: account.receipt_utc_offset_min,
         receipts_to_submitter: account.receipts_to_submitter,
+        session: account.session.map(SessionEntry::of).unwrap_or_default(),
+        outbind: account.outbind.map(OutbindEntry::of),
     };
     let handset = |range: HandsetRange| HandsetEntry {
         behaviour: handset::word(range.behaviour()).to_owned(),
@@ -422,6 +431,8 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use smsc_raft::model::{Outbind, SessionPolicy};
+
     use super::*;
 
     fn stored() -> Stored {
@@ -434,6 +445,12 @@ mod tests {
                 short_codes: vec!["1000".to_owned()],
                 default_alphabet: AlphabetWord::Latin1.into(),
                 receipt_utc_offset_min: -60,
+                session: Some(SessionPolicy {
+                    networks: vec!["192.0.2.0/24".to_owned()],
+                    burst: 7,
+                    ..Default::default()
+                }),
+                outbind: Some(Outbind { addr: "a:1".to_owned(), password: "p".to_owned(), ..Default::default() }),
                 ..Default::default()
             }],
             routes: vec![Route { prefix: "49".to_owned(), target: "handset".to_owned(), account: String::new() }],

@@ -11,6 +11,7 @@ mod handset;
 mod list;
 mod message;
 mod output;
+mod policy;
 mod route;
 mod sessions;
 mod settings;

@@ -12,7 +12,8 @@ use crate::output::{Format, dash, table, time};
 pub const JSON_HELP: &str = "\
 JSON fields, for each bind:
   id, system_id, mode (transmitter|receiver|transceiver), live (false: left over from a leader that is gone, the ESME
-  has not come back), peer, local, interface_version (as \"3.4\"), system_type, node, term, since (UTC)";
+  has not come back), peer, client (the ESME's own address where peer is a proxy, else empty), tls, local,
+  interface_version (as \"3.4\"), system_type, address_range, node, term, since (UTC)";
 
 #[derive(Debug, Serialize)]
 struct SessionView {
@@ -21,9 +22,12 @@ struct SessionView {
     mode: &'static str,
     live: bool,
     peer: String,
+    client: String,
+    tls: bool,
     local: String,
     interface_version: String,
     system_type: String,
+    address_range: String,
     node: u64,
     term: u64,
     since: Option<String>,
@@ -57,8 +61,11 @@ fn view(item: Item) -> SessionView {
         since: time(session.since_ms),
         system_id: session.system_id,
         peer: session.peer,
+        client: session.client,
+        tls: session.tls,
         local: session.local,
         system_type: session.system_type,
+        address_range: session.address_range,
         node: session.node,
         term: session.term,
     }
@@ -70,7 +77,8 @@ fn row(view: &SessionView) -> [String; 8] {
         view.system_id.clone(),
         view.mode.to_owned(),
         if view.live { "bound" } else { "lost" }.to_owned(),
-        view.peer.clone(),
+        // Who it is, not by which way it comes.
+        if view.client.is_empty() { view.peer.clone() } else { view.client.clone() },
         view.interface_version.clone(),
         view.node.to_string(),
         dash(view.since.as_deref().unwrap_or("")),

@@ -267,9 +267,9 @@ impl Driver {
     fn take_input(&mut self, input: Input) -> Result<(), End> {
         match input {
             Input::Bound(session) => {
-                let SessionHandle { session_id, system_id, window, to_session } = session;
+                let SessionHandle { session_id, system_id, window, serves, to_session } = session;
                 self.sessions.insert(session_id, to_session);
-                self.engine.bound(self.now_ms, session_id, &system_id, window);
+                self.engine.bound_serving(self.now_ms, session_id, &system_id, window, serves);
             }
             Input::Unbound(session_id) => {
                 self.sessions.remove(&session_id);

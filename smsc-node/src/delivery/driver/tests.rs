@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::delivery::route::{LINK_ESME, LINK_HANDSET};
+use crate::smpp::serves::Serves;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -109,7 +110,8 @@ fn to_number(digits: &str) -> Submission {
 
 fn bind(delivery: &Delivery, session_id: u64, window: usize) -> mpsc::Receiver<ToSession> {
     let (to_session, received) = mpsc::channel(window);
-    delivery.bound(SessionHandle { session_id, system_id: "one".to_owned(), window, to_session });
+    let serves = Serves::all();
+    delivery.bound(SessionHandle { session_id, system_id: "one".to_owned(), window, serves, to_session });
     received
 }
 

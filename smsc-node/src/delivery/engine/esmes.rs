@@ -9,6 +9,7 @@ use smsc_raft::model::{Message, MessageKind, QueueKind};
 
 use super::backlog::{Backlog, Position};
 use super::{DeliveryEngine, Effect, Ended, EngineConfig, LinkResult, Load, State, content, is_expired};
+use crate::smpp::serves::Serves;
 
 /// Messages of an account held ready beside twice the windows of its sessions.
 const READY_EXTRA: usize = 256;
@@ -19,12 +20,15 @@ const LOAD_MESSAGES: usize = 256;
 const REREAD_MS_PER_MESSAGE: u64 = 1;
 /// The longest wait that follows from that.
 const REREAD_MS_MAX: u64 = 600_000;
+/// How long a message is put off whose number no bound receiver serves; a further receiver takes it up at once.
+const UNSERVED_MS: u64 = 60_000;
 
 #[derive(Debug)]
 struct Session {
     account: Arc<str>,
     window: usize,
     unanswered: HashSet<u64>,
+    serves: Serves,
     /// Takes nothing more, but what it has may still be answered.
     retired: bool,
 }
@@ -46,6 +50,17 @@ struct EsmeQueue {
     read: u64,
     timer_ms: Option<u64>,
     hungry: bool,
+    /// Messages were put off because no receiver serves their number.
+    unserved: bool,
+}
+
+/// Which receiver a message goes to.
+enum Taker {
+    Session(u64),
+    /// None has room now.
+    Busy,
+    /// None serves its number.
+    Nobody,
 }
 
 impl EsmeQueue {
@@ -117,24 +132,37 @@ impl Esmes {
         }
     }
 
-    /// The next session of an account with room in its window; the preferred one, if it has. 0 is none.
-    fn session_with_room(&mut self, account: &str, preferred: u64) -> Option<u64> {
-        let queue = self.queues.get_mut(account)?;
+    /// The next session of an account that serves the number and has room in its window; a receipt goes to the session
+    /// that it prefers, if that one does.
+    fn taker(&mut self, account: &str, message: &Message) -> Taker {
+        let Some(queue) = self.queues.get_mut(account) else { return Taker::Busy };
         if queue.unanswered >= queue.window {
-            return None;
+            return Taker::Busy;
         }
+        let submission = content(message);
+        let number = submission.destination.as_ref().map_or("", |destination| destination.digits.as_str());
         let has_room = |session: &Session| session.unanswered.len() < session.window;
-        if preferred > 0 && queue.sessions.contains(&preferred) && self.sessions.get(&preferred).is_some_and(has_room) {
-            return Some(preferred);
+        // Of a receipt alone: a message's session is the one it came from.
+        let preferred = if submission.kind() == MessageKind::Receipt { submission.session_id } else { 0 };
+        if preferred > 0 && queue.sessions.contains(&preferred) {
+            let takes = |session: &Session| session.serves.covers(number) && has_room(session);
+            if self.sessions.get(&preferred).is_some_and(takes) {
+                return Taker::Session(preferred);
+            }
         }
+        let mut served = false;
         for _ in 0..queue.sessions.len() {
             queue.turn = (queue.turn + 1) % queue.sessions.len();
             let id = queue.sessions[queue.turn];
-            if self.sessions.get(&id).is_some_and(has_room) {
-                return Some(id);
+            let Some(session) = self.sessions.get(&id).filter(|session| session.serves.covers(number)) else {
+                continue;
+            };
+            if has_room(session) {
+                return Taker::Session(id);
             }
+            served = true;
         }
-        None
+        if served { Taker::Busy } else { Taker::Nobody }
     }
 
     /// An answer to a message frees its place in the window.
@@ -154,15 +182,20 @@ impl Esmes {
 }
 
 impl DeliveryEngine {
-    /// A receiver is bound: it may have `window` messages unanswered.
+    /// A receiver of all its account's numbers is bound: it may have `window` messages unanswered.
     pub fn bound(&mut self, now_ms: u64, session_id: u64, system_id: &str, window: usize) {
+        self.bound_serving(now_ms, session_id, system_id, window, Serves::all());
+    }
+
+    /// A receiver is bound: it may have `window` messages unanswered, to the numbers that it serves.
+    pub fn bound_serving(&mut self, now_ms: u64, session_id: u64, system_id: &str, window: usize, serves: Serves) {
         let esmes = &mut self.esmes;
         if esmes.sessions.contains_key(&session_id) {
             return;
         }
         let account: Arc<str> = Arc::from(system_id);
         let window = window.max(1);
-        let session = Session { account: account.clone(), window, unanswered: HashSet::new(), retired: false };
+        let session = Session { account: account.clone(), window, unanswered: HashSet::new(), serves, retired: false };
         esmes.sessions.insert(session_id, session);
         let queue = esmes.queues.entry(account.clone()).or_insert_with(|| EsmeQueue {
             sessions: Vec::new(),
@@ -176,9 +209,14 @@ impl DeliveryEngine {
             read: 0,
             timer_ms: None,
             hungry: false,
+            unserved: false,
         });
         queue.sessions.push(session_id);
         queue.window += window;
+        if std::mem::take(&mut queue.unserved) {
+            queue.reread_not_before_ms = now_ms;
+            return self.esme_woken(now_ms, &account);
+        }
         self.pump_esme(now_ms, &account);
     }
 
@@ -268,25 +306,27 @@ impl DeliveryEngine {
         while let Some(queue) = self.esmes.queues.get_mut(account) {
             let Some(place) = queue.ready.first_held() else { break };
             let expired = |message: &Arc<Message>| is_expired(message, now_ms);
-            let mut preferred = 0;
-            match self.index.get(place.id).map(|entry| &entry.message) {
+            let taker = match self.index.get(place.id).map(|entry| &entry.message) {
                 Some(message) if expired(message) => {
                     let ended = Ended::expired(message);
                     queue.ready.remove(place);
                     self.record(now_ms, place.id, ended);
                     continue;
                 }
-                // Of a receipt alone: a message's session is the one it came from.
-                Some(message) if content(message).kind() == MessageKind::Receipt => {
-                    preferred = content(message).session_id;
-                }
-                Some(_) => {}
+                Some(message) => self.esmes.taker(account, message),
                 None => {
                     queue.ready.remove(place);
                     continue;
                 }
-            }
-            let Some(session_id) = self.esmes.session_with_room(account, preferred) else { break };
+            };
+            let session_id = match taker {
+                Taker::Session(session_id) => session_id,
+                Taker::Busy => break,
+                Taker::Nobody => {
+                    self.put_off_unserved(now_ms, account, place);
+                    continue;
+                }
+            };
             let Some(entry) = self.index.get_mut(place.id) else { continue };
             entry.state = State::OnSession(session_id);
             self.effects.push_back(Effect::SendToSession { session_id, message: entry.message.clone() });
@@ -299,6 +339,26 @@ impl DeliveryEngine {
             }
         }
         self.load_esme(account);
+    }
+
+    /// No receiver serves this message's number: those behind it do not wait for it.
+    fn put_off_unserved(&mut self, now_ms: u64, account: &Arc<str>, place: Position) {
+        let esmes = &mut self.esmes;
+        let Some(queue) = esmes.queues.get_mut(account) else { return };
+        let due_at_ms = now_ms.saturating_add(UNSERVED_MS);
+        queue.ready.remove(place);
+        queue.unserved = true;
+        if queue.put_off.len() < queue.ready_max() / 2
+            && esmes.put_off < esmes.messages_max / 2
+            && let Some(entry) = self.index.get_mut(place.id)
+        {
+            entry.state = State::PutOff(due_at_ms);
+            esmes.put_off += usize::from(queue.put_off.insert((due_at_ms, place)));
+        } else {
+            self.index.remove(place.id);
+            queue.reread_by(due_at_ms);
+        }
+        esmes.set_timer(account);
     }
 
     fn load_esme(&mut self, account: &Arc<str>) {

@@ -7,6 +7,7 @@
 mod replies;
 mod requests;
 mod transaction;
+mod transport;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,23 +15,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use smsc_proto::pdu::Bind;
-use smsc_proto::session::{CloseReason, Event, Session, SessionConfig, Side, State};
+use smsc_proto::pdu::{Bind, Body};
+use smsc_proto::session::{CloseReason, Event, RequestError, Session, SessionConfig, Side, State};
 use smsc_proto::status::CommandStatus;
 use smsc_proto::time::MonoTime;
 use smsc_proto::types::BindMode;
 use smsc_raft::model::{self, Account, Command, SessionClose, SessionOpen, SessionRecord, command::Op};
 use smsc_raft::outcome::Outcome;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use self::replies::Reply;
 use self::requests::Group;
-use super::account;
+use self::transport::Received;
+pub(super) use self::transport::Transport;
+use super::account::{self, Origin};
 use super::deliver;
+use super::outbind::{Outbinds, Receiving};
 use super::ports::{Centre, DeliverResult, Receivers, SessionHandle, ToSession};
 use super::rate::{Bucket, Buckets};
+use super::serves::Serves;
+use super::status::BindRefusal;
 use crate::clock::Clock;
 use crate::config::SmppConfig;
 use crate::metrics::{BindKind, BindResult, Direction, Metrics, SubmitResult};
@@ -53,6 +58,7 @@ pub(super) struct Shared {
     pub buckets: Buckets,
     /// Requests of all connections that are not answered yet.
     pub open_requests: AtomicUsize,
+    pub outbinds: Outbinds,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
 }
@@ -80,12 +86,17 @@ struct Bound {
 
 pub(super) struct Connection {
     shared: Arc<Shared>,
-    stream: TcpStream,
+    transport: Transport,
+    /// Who is connected: the ESME, or a proxy.
     peer: SocketAddr,
     local: SocketAddr,
     session: Session,
     bound: Option<Bound>,
     group: Group,
+    /// What address_range of the bind said.
+    serves: Serves,
+    /// Keeps the account from being called by outbind while it receives here.
+    receiving: Option<Receiving>,
     replies: mpsc::UnboundedReceiver<Reply>,
     to_replies: mpsc::UnboundedSender<Reply>,
     stop: Stop,
@@ -99,7 +110,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) -> io::Result<Connection> {
+    pub(super) fn new(shared: Arc<Shared>, transport: Transport, peer: SocketAddr) -> io::Result<Connection> {
         let config = &shared.config;
         let session_config = SessionConfig {
             window_incoming: config.window_default as usize,
@@ -114,12 +125,14 @@ impl Connection {
         let (to_replies, replies) = mpsc::unbounded_channel();
         Ok(Connection {
             session: Session::new(Side::MessageCentre, session_config, shared.clock.mono()),
-            local: stream.local_addr()?,
+            local: transport.local_addr()?,
             shared,
-            stream,
+            transport,
             peer,
             bound: None,
             group: Group::default(),
+            serves: Serves::all(),
+            receiving: None,
             replies,
             to_replies,
             stop: Stop::GoOn,
@@ -129,6 +142,14 @@ impl Connection {
             counted_sent: 0,
             counted_throttled: 0,
         })
+    }
+
+    /// Invites the ESME that this connection was made to: it is to bind within the session_init time.
+    ///
+    /// # Errors
+    /// Our own outbind does not fit on the wire.
+    pub(super) fn invite(&mut self, outbind: smsc_proto::pdu::Outbind) -> Result<(), RequestError> {
+        self.session.notify(Body::Outbind(outbind))
     }
 
     /// Runs until the session and the connection have ended.
@@ -156,19 +177,14 @@ impl Connection {
     async fn wait(&mut self, stop: &mut watch::Receiver<Stop>) {
         let wants_read = self.wants_read();
         let wants_write = !self.session.output().is_empty();
-        let interest = match (wants_read, wants_write) {
-            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-            (true, false) => Some(Interest::READABLE),
-            (false, true) => Some(Interest::WRITABLE),
-            (false, false) => None,
-        };
+        let interest = self.transport.interest(wants_read, wants_write);
         let deadline = [self.session.poll_timeout(), self.stop_deadline()].into_iter().flatten().min();
         let until = deadline.map(|deadline| self.shared.clock.until(deadline));
         let takes_messages = self.takes_messages();
-        let stream = &self.stream;
+        let transport = &self.transport;
         let messages = self.bound.as_mut().and_then(|bound| bound.messages.as_mut());
         tokio::select! {
-            ready = async { stream.ready(interest.unwrap_or(Interest::ERROR)).await }, if interest.is_some() => {
+            ready = async { transport.ready(interest.unwrap_or(Interest::ERROR)).await }, if interest.is_some() => {
                 match ready {
                     Ok(ready) if wants_read && (ready.is_readable() || ready.is_read_closed()) => self.read(),
                     Ok(_) => {}
@@ -213,9 +229,10 @@ impl Connection {
     fn read(&mut self) {
         let input = self.session.input();
         input.reserve(self.read_size);
-        match self.stream.try_read_buf(input) {
-            Ok(0) => return self.session.handle_disconnect(),
-            Ok(count) => {
+        match self.transport.read(input) {
+            Ok(Received::End) => return self.session.handle_disconnect(),
+            Ok(Received::Nothing) => return,
+            Ok(Received::Octets(count)) => {
                 self.shared.metrics.smpp_bytes.add(Direction::In, count as u64);
                 self.read_size = if count >= self.read_size { READ_BUSY } else { self.read_size };
                 if count < READ_IDLE {
@@ -223,6 +240,11 @@ impl Connection {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                // Wrong TLS, or no header of the proxy: somebody has to look at the other side's configuration.
+                tracing::info!(peer = %self.peer, %error, "connection refused");
+                return self.session.handle_disconnect();
+            }
             Err(error) => {
                 tracing::debug!(peer = %self.peer, %error, "reading failed");
                 return self.session.handle_disconnect();
@@ -234,17 +256,8 @@ impl Connection {
 
     /// Writes what the socket takes now.
     fn write(&mut self) -> io::Result<()> {
-        let output = self.session.output();
-        while !output.is_empty() {
-            match self.stream.try_write(output) {
-                Ok(count) => {
-                    self.shared.metrics.smpp_bytes.add(Direction::Out, count as u64);
-                    bytes::Buf::advance(output, count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
+        let count = self.transport.write(self.session.output())?;
+        self.shared.metrics.smpp_bytes.add(Direction::Out, count as u64);
         Ok(())
     }
 
@@ -301,13 +314,25 @@ impl Connection {
     /// Checks a bind and asks for its place in the session registry; it is answered when that is committed.
     fn bind(&mut self, mode: BindMode, bind: &Bind) {
         let directory = self.shared.centre.directory();
-        let account = match account::authenticate(&directory, mode, bind) {
-            Ok(account) => account,
+        let client = self.transport.client();
+        let origin = Origin {
+            address: client.unwrap_or(self.peer).ip(),
+            tls: self.transport.is_tls(),
+            certificate: self.transport.certificate(),
+        };
+        let admitted = account::authenticate(&directory, mode, bind, origin).and_then(|account| {
+            let serves = Serves::of(&bind.address_range).map_err(|_| BindRefusal::AddressRange)?;
+            Ok((account, serves))
+        });
+        let (account, serves) = match admitted {
+            Ok(admitted) => admitted,
             Err(refusal) => {
-                tracing::info!(peer = %self.peer, system_id = %bind.system_id, %mode, %refusal, "bind refused");
+                let from = origin.address;
+                tracing::info!(peer = %self.peer, %from, system_id = %bind.system_id, %mode, %refusal, "bind refused");
                 return self.refuse_bind(refusal.status(), refusal.result());
             }
         };
+        self.serves = serves;
         let shared = &self.shared;
         let binds_max = match account.binds_max {
             0 => shared.config.binds_max_default,
@@ -324,6 +349,9 @@ impl Connection {
             term: shared.term,
             since_ms: shared.clock.wall().as_millis(),
             system_type: String::from_utf8_lossy(bind.system_type.as_bytes()).into_owned(),
+            client: client.map(|client| client.to_string()).unwrap_or_default(),
+            tls: self.transport.is_tls(),
+            address_range: String::from_utf8_lossy(bind.address_range.as_bytes()).into_owned(),
         };
         let open = Op::SessionOpen(SessionOpen { session: Some(record), binds_max });
         let (replies, centre) = (self.to_replies.clone(), shared.centre.clone());
@@ -357,6 +385,17 @@ impl Connection {
         } as usize;
         let now = shared.clock.mono();
         self.session.set_windows(window, window);
+        let policy = account.session.clone().unwrap_or_default();
+        let or = |seconds: u32, default: Duration| match seconds {
+            0 => default,
+            seconds => Duration::from_secs(seconds.into()),
+        };
+        self.session.set_timers(
+            nonzero(or(policy.enquire_link_s, shared.config.enquire_link_interval)),
+            nonzero(or(policy.inactivity_s, shared.config.inactivity_timer)),
+            or(policy.response_s, shared.config.response_timer),
+        );
+        self.session.set_congestion(Some(shared.centre.load_percent()));
         let system_id = shared.config.system_id.parse().expect("the configuration was checked for its length");
         if self.session.bind_accept(now, system_id).is_err() {
             return close_session(shared.centre.as_ref(), session_id);
@@ -367,7 +406,9 @@ impl Connection {
         let messages = mode.can_receive().then(|| {
             let (to_session, messages) = mpsc::channel(window.max(1));
             let system_id = account.system_id.clone();
-            shared.receivers.bound(SessionHandle { session_id, system_id, window, to_session });
+            let serves = self.serves.clone();
+            shared.receivers.bound(SessionHandle { session_id, system_id, window, serves, to_session });
+            self.receiving = Some(shared.outbinds.receives(&account.system_id));
             messages
         });
         let bucket = shared.buckets.of(&account.system_id);
@@ -426,6 +467,7 @@ impl Connection {
     fn stop_receiving(&mut self) {
         let Some(mut messages) = self.bound.as_mut().and_then(|bound| bound.messages.take()) else { return };
         let Some(session_id) = self.bound.as_ref().map(|bound| bound.session_id) else { return };
+        self.receiving = None;
         self.shared.receivers.unbound(session_id);
         messages.close();
         while let Ok(ToSession::Deliver(message)) = messages.try_recv() {
@@ -490,14 +532,22 @@ impl Connection {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
+        if self.transport.is_open() {
+            self.drain().await?;
+            self.transport.close_notify();
+            self.drain().await?;
+        }
+        self.transport.shutdown().await
+    }
+
+    async fn drain(&mut self) -> io::Result<()> {
         loop {
             self.write()?;
-            if self.session.output().is_empty() {
-                break;
+            if self.session.output().is_empty() && self.transport.is_flushed() {
+                return Ok(());
             }
-            self.stream.writable().await?;
+            self.transport.writable().await?;
         }
-        tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) enum Reply {
 impl Connection {
     /// Answers this and whatever else has come back, so that all of it is written at once.
     pub(super) fn take_replies(&mut self, first: Reply) {
+        self.session.set_congestion(Some(self.shared.centre.load_percent()));
         let mut next = Some(first);
         while let Some(reply) = next {
             match reply {

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use smsc_proto::pdu::{
     Body, CancelSm, CancelSmResp, QuerySm, QuerySmResp, QuerySmResult, ReplaceSm, SubmitMulti, SubmitMultiResp,
     SubmitMultiResult, SubmitSm,
 };
 use smsc_proto::session::Ticket;
 use smsc_proto::status::{CommandStatus, RefusalStatus};
+use smsc_proto::text::UserDataHeader;
 use smsc_proto::time::MonoTime;
-use smsc_proto::types::{MessagingMode, UnsuccessSme};
-use smsc_raft::model::{Command, Message, Submission, Submit, command::Op};
+use smsc_proto::tlv::{Tag, Tlvs};
+use smsc_proto::types::{EsmClass, MessagingMode, UnsuccessSme};
+use smsc_raft::model::{Account, Command, Message, Submission, Submit, command::Op};
 
 use super::replies::Reply;
 use super::{Bound, Connection};
@@ -18,7 +21,8 @@ use crate::metrics::SubmitResult;
 use crate::smpp::multi::{self, Sorted};
 use crate::smpp::ports::{Directory, Found};
 use crate::smpp::query::{self, CancelTarget};
-use crate::smpp::status::SubmitRefusal;
+use crate::smpp::rate::Rate;
+use crate::smpp::status::{BroadcastRefusal, SubmitRefusal};
 use crate::smpp::submit::{self, Submitter};
 
 /// Messages that one command of cancel_sm by addresses ends; more are ended in further rounds, one after the other.
@@ -87,16 +91,12 @@ impl Connection {
                 self.cancel(ticket, NextCancel { request: cancel, from: 0, cancelled: false });
             }
             Body::ReplaceSm(replace) => self.replace(ticket, &replace),
-            // There is no cell broadcast here.
             Body::BroadcastSm(broadcast) => {
-                let status = match broadcast.missing_tlv() {
-                    Some(_) => RefusalStatus::ESME_RMISSINGTLV,
-                    None => RefusalStatus::ESME_RBCASTFAIL,
-                };
-                self.session.refuse(ticket, status);
+                let missing = broadcast.missing_tlv().map(|_| BroadcastRefusal::MissingTlv);
+                self.session.refuse(ticket, missing.unwrap_or(BroadcastRefusal::NoLink).status());
             }
-            Body::QueryBroadcastSm(_) => self.session.refuse(ticket, RefusalStatus::ESME_RBCASTQUERYFAIL),
-            Body::CancelBroadcastSm(_) => self.session.refuse(ticket, RefusalStatus::ESME_RBCASTCANCELFAIL),
+            Body::QueryBroadcastSm(_) => self.session.refuse(ticket, BroadcastRefusal::NothingToQuery.status()),
+            Body::CancelBroadcastSm(_) => self.session.refuse(ticket, BroadcastRefusal::NothingToCancel.status()),
             _ => self.session.refuse(ticket, RefusalStatus::ESME_RINVCMDID),
         }
     }
@@ -153,7 +153,8 @@ impl Connection {
         let directory = self.directory();
         let (bound, submitter) = self.submitter(&directory)?;
         let clock = &self.shared.clock;
-        let admit = || bound.bucket.take(submitter.account.rate_per_s, clock.mono());
+        let continues = continues(request.esm_class, &request.short_message, &request.tlvs);
+        let admit = || bound.bucket.take(rate(submitter.account), continues, clock.mono());
         multi::sort(request, submitter, &directory, clock.wall(), admit)
     }
 
@@ -163,7 +164,8 @@ impl Connection {
         let clock = &self.shared.clock;
         let submission = submit::submission(submit, submitter, &directory, clock.wall())?;
         // What is wrong anyway does not use up the rate.
-        let admitted = bound.bucket.take(submitter.account.rate_per_s, clock.mono());
+        let continues = continues(submit.esm_class, &submit.short_message, &submit.tlvs);
+        let admitted = bound.bucket.take(rate(submitter.account), continues, clock.mono());
         if admitted { Ok(submission) } else { Err(SubmitRefusal::Rate) }
     }
 
@@ -312,4 +314,22 @@ fn submit_command(submission: Submission) -> Command {
 
 fn command(op: Op) -> Command {
     Command { op: Some(op) }
+}
+
+/// How much the account may submit.
+fn rate(account: &Account) -> Rate {
+    Rate { per_s: account.rate_per_s, burst: account.session.as_ref().map_or(0, |policy| policy.burst) }
+}
+
+/// Whether this is a part of a long message, and not its first: by sar_segment_seqnum, or by its user data header.
+fn continues(esm_class: EsmClass, short_message: &Bytes, tlvs: &Tlvs) -> bool {
+    if let Some(part) = tlvs.value::<u8>(Tag::SAR_SEGMENT_SEQNUM) {
+        return part > 1;
+    }
+    if !esm_class.udhi() {
+        return false;
+    }
+    let payload = tlvs.message_payload().filter(|_| short_message.is_empty());
+    let header = UserDataHeader::parse(payload.as_ref().unwrap_or(short_message));
+    header.is_ok_and(|(header, _)| header.concatenation().is_some_and(|part| part.sequence > 1))
 }

@@ -5,6 +5,7 @@ use smsc_raft::model::{MessageKind, MessageState, QueueKind, QueueWake, Submissi
 
 use super::world::{Answer, START_MS, World, esme, number};
 use crate::smpp::ports::DeliverResult;
+use crate::smpp::serves::Serves;
 
 #[test]
 fn messages_wait_while_nobody_is_bound() {
@@ -183,4 +184,35 @@ fn numbers_and_accounts_do_not_wait_for_each_other() {
     world.submit_all((0..10).map(|_| esme("one")));
     let id = world.submit(number("15551"));
     assert_eq!(world.state(id), Some(MessageState::Delivered));
+}
+
+#[test]
+fn a_receiver_is_sent_what_its_address_range_covers() {
+    let to = |number: &str| {
+        let mut submission = esme("one");
+        let destination = submission.destination.get_or_insert_default();
+        destination.digits = number.to_owned();
+        submission
+    };
+    let serving = |range: &str| Serves::of(&range.parse().expect("short")).expect("an expression");
+    let mut world = World::new();
+    world.answer = Answer::Accept;
+    let mut ids = Vec::new();
+    for round in 0..300 {
+        ids.push(world.submit(to(if round % 3 == 0 { "2000" } else { "1000" })));
+    }
+    world.bind_serving(1, "one", 5, serving("^1"));
+    let taken = |world: &World| -> Vec<(u64, u64)> { world.sent.iter().map(|row| (row.1, row.2.id)).collect() };
+    let (own, others): (Vec<u64>, Vec<u64>) = ids.iter().partition(|id| (*id - ids[0]) % 3 != 0);
+    assert_eq!(taken(&world), own.iter().map(|id| (1, *id)).collect::<Vec<_>>(), "what is not served holds up nothing");
+    world.run_ms(600_000);
+    assert_eq!(world.sent.len(), own.len());
+    world.sent.clear();
+    world.bind_serving(2, "one", 5, serving("2000"));
+    assert_eq!(
+        taken(&world),
+        others.iter().map(|id| (2, *id)).collect::<Vec<_>>(),
+        "in order, once somebody serves it"
+    );
+    assert_eq!(world.finals.len(), ids.len());
 }

@@ -19,6 +19,7 @@ use crate::delivery::engine::{DeliveryEngine, Effect, EngineConfig, LinkResult, 
 use crate::delivery::handset::{HandsetEvent, Handsets};
 use crate::delivery::route::{LINK_ESME, LINK_HANDSET, RouteTable};
 use crate::smpp::ports::DeliverResult;
+use crate::smpp::serves::Serves;
 
 /// The time at which worlds begin. UTC milliseconds.
 pub(super) const START_MS: u64 = 1_795_229_569_000;
@@ -176,6 +177,12 @@ impl World {
     pub fn bind(&mut self, session_id: u64, system_id: &str, window: usize) {
         self.windows.insert(session_id, (system_id.to_owned(), window));
         self.engine.bound(self.now_ms, session_id, system_id, window);
+        self.settle();
+    }
+
+    pub fn bind_serving(&mut self, session_id: u64, system_id: &str, window: usize, serves: Serves) {
+        self.windows.insert(session_id, (system_id.to_owned(), window));
+        self.engine.bound_serving(self.now_ms, session_id, system_id, window, serves);
         self.settle();
     }
 
