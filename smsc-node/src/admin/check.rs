@@ -6,10 +6,13 @@ use rustls::pki_types::DnsName;
 use smsc_proto::rpc::admin::Member as AdminMember;
 use smsc_raft::model::handset_range::Behaviour;
 use smsc_raft::model::{
-    Account, Address, DefaultAlphabet, DeliverOperation, DistributionList, HandsetRange, Outbind, ReceiptContent,
-    Route, SessionPolicy, Settings,
+    Account, Address, DefaultAlphabet, DeliverOperation, DistributionList, ErrorClass, HandsetRange, NumberChunk, Outbind,
+    ReceiptContent, RetryPolicy, Route, SessionPolicy, Settings,
 };
 
+use crate::delivery::retry::JITTER_PERCENT_MAX;
+use crate::delivery::route::list::NumberSet;
+use crate::delivery::route::{LINK_HANDSET, TARGET_REFUSE};
 use crate::smpp::account::network;
 
 /// Longest system_id without its final NUL (SMPP v3.4 section 5.2.1).
@@ -27,6 +30,17 @@ const VALIDITY_MAX_S: u64 = 56 * 24 * 3600;
 const WAIT_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 /// Longest list of waits.
 const RETRY_DELAYS_MAX: usize = 64;
+/// Most retry policies, and most errors that one of them maps.
+const RETRY_POLICIES_MAX: usize = 256;
+const ERROR_MAPPINGS_MAX: usize = 256;
+/// Longest name of a route, a link or a list.
+const NAME_LEN_MAX: usize = 60;
+/// Largest priority and weight of a route.
+const ROUTE_ORDER_MAX: u32 = 1_000_000;
+const DAY_MINUTES: u32 = 24 * 60;
+/// Octets of one chunk of a number list, and chunks of one list: 20 million numbers.
+const CHUNK_BYTES_MAX: usize = 256 << 10;
+const CHUNKS_MAX: u32 = 1_000;
 /// Longest time that finals are kept: ten years. Seconds.
 const RETENTION_MAX_S: u64 = 3653 * 24 * 3600;
 
@@ -170,7 +184,8 @@ fn outbind(outbind: &Outbind) -> Result<(), Refused> {
 pub(super) fn route(route: &Route, accounts: &BTreeSet<&str>) -> Result<(), Refused> {
     digits("prefix", &route.prefix, 0)?;
     match route.target.split_once(':') {
-        None if route.target == "handset" => {}
+        None if route.target == LINK_HANDSET || route.target == TARGET_REFUSE => {}
+        Some(("link", name)) => word("link", name)?,
         Some(("esme", account)) => {
             if !accounts.contains(account) {
                 return Err(format!("there is no account {account:?} to route to; put it first"));
@@ -178,7 +193,8 @@ pub(super) fn route(route: &Route, accounts: &BTreeSet<&str>) -> Result<(), Refu
         }
         _ => {
             return Err(format!(
-                "target {:?} is none: \"handset\" for the simulated handsets or \"esme:SYSTEM_ID\" for an account",
+                "target {:?} is none: \"handset\" for the simulated handsets, \"esme:SYSTEM_ID\" for an account, \
+                 \"link:NAME\" for another message centre or \"refuse\"",
                 route.target
             ));
         }
@@ -186,7 +202,57 @@ pub(super) fn route(route: &Route, accounts: &BTreeSet<&str>) -> Result<(), Refu
     if !route.account.is_empty() && !accounts.contains(route.account.as_str()) {
         return Err(format!("there is no account {:?} to route for; put it first", route.account));
     }
+    for (what, text) in [("name", &route.name), ("list", &route.list)] {
+        if !text.is_empty() {
+            word(what, text)?;
+        }
+    }
+    if !route.pattern.is_empty()
+        && let Err(error) = regex::Regex::new(&route.pattern)
+    {
+        return Err(format!("pattern {:?} is no regular expression: {error}", route.pattern));
+    }
+    at_most("priority", route.priority, ROUTE_ORDER_MAX)?;
+    at_most("weight", route.weight, ROUTE_ORDER_MAX)?;
+    if route.keyword.chars().any(char::is_whitespace) {
+        return Err(format!("keyword {:?} is more than one word", route.keyword));
+    }
+    if let Some(window) = &route.window {
+        at_most("the first minute of the window", window.from_minute, DAY_MINUTES - 1)?;
+        at_most("the last minute of the window", window.to_minute, DAY_MINUTES)?;
+        at_most("the set of weekdays", window.weekdays, 0x7f)?;
+        if window.utc_offset_minutes.unsigned_abs() >= DAY_MINUTES {
+            return Err(format!("an offset of {} minutes from UTC is above a day", window.utc_offset_minutes));
+        }
+    }
+    if let Some(rewrite) = &route.rewrite {
+        let prepend = rewrite.prepend.strip_prefix('+').unwrap_or(&rewrite.prepend);
+        digits("what is put in front", prepend, 0)?;
+        at_most("the number of digits to take off", rewrite.strip, DIGITS_LEN_MAX as u32)?;
+        at_most("ton", rewrite.ton, 255)?;
+        at_most("npi", rewrite.npi, 255)?;
+    }
     Ok(())
+}
+
+/// Some numbers of a list.
+pub(super) fn number_chunk(chunk: &NumberChunk) -> Result<(), Refused> {
+    word("list", &chunk.list)?;
+    if chunk.numbers.len() > CHUNK_BYTES_MAX || chunk.index >= CHUNKS_MAX {
+        return Err(format!(
+            "a chunk may have {CHUNK_BYTES_MAX} octets and a list {CHUNKS_MAX} chunks: use smscctl numbers import"
+        ));
+    }
+    NumberSet::of_chunks([chunk]).map(drop).map_err(|error| error.to_string())
+}
+
+/// A name that operators give.
+fn word(what: &str, text: &str) -> Result<(), Refused> {
+    let fits = (1..=NAME_LEN_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    if fits {
+        return Ok(());
+    }
+    Err(format!("{what} {text:?} cannot be used: 1 to {NAME_LEN_MAX} printable ASCII characters without spaces"))
 }
 
 pub(super) fn handset(range: &HandsetRange) -> Result<(), Refused> {
@@ -207,18 +273,35 @@ pub(super) fn handset(range: &HandsetRange) -> Result<(), Refused> {
         _ => {}
     }
     at_most("delay_ms", range.delay_ms, 60_000)?;
+    at_most("delay_max_ms", range.delay_max_ms, 60_000)?;
+    let parts = [range.absent_permille, range.busy_permille, range.memory_full_permille, range.fail_permille];
+    let sum = parts.into_iter().fold(0, u32::saturating_add);
+    if sum > 1_000 {
+        return Err(format!("the parts of attempts that fail add up to {sum} of 1000"));
+    }
+    if u64::from(range.period_ms) > WAIT_MAX_MS || range.window_ms > range.period_ms {
+        return Err("window_ms is a part of period_ms, which is a week at most".to_owned());
+    }
     // Three octets on the wire, of which the first is the network type (SMPP v3.4 section 5.3.2.31).
     at_most("network error", range.error, 0xFFFF)
 }
 
 pub(super) fn settings(settings: &Settings) -> Result<(), Refused> {
-    if settings.retry_delays_ms.len() > RETRY_DELAYS_MAX {
-        return Err(format!("more than {RETRY_DELAYS_MAX} retry delays"));
+    delays(&settings.retry_delays_ms)?;
+    if settings.retry.len() > RETRY_POLICIES_MAX {
+        return Err(format!("more than {RETRY_POLICIES_MAX} retry policies"));
     }
-    for delay in &settings.retry_delays_ms {
-        if !(100..=WAIT_MAX_MS).contains(delay) {
-            return Err(format!("retry delay {delay} ms is out of the range 100 to {WAIT_MAX_MS} (a week)"));
+    let mut links = BTreeSet::new();
+    for policy in &settings.retry {
+        if !links.insert(&policy.link) {
+            return Err(format!("link {:?} has two retry policies", policy.link));
         }
+        retry(policy)?;
+    }
+    if let Some(plan) = &settings.number_plan {
+        digits("country code", &plan.country_code, 1)?;
+        digits("national prefix", &plan.national_prefix, 0)?;
+        digits("international prefix", &plan.international_prefix, 0)?;
     }
     for (name, value, most) in [
         ("validity_default_s", settings.validity_default_s, VALIDITY_MAX_S),
@@ -236,6 +319,52 @@ pub(super) fn settings(settings: &Settings) -> Result<(), Refused> {
             "validity_default_s {} is above validity_max_s {}",
             settings.validity_default_s, settings.validity_max_s
         ));
+    }
+    Ok(())
+}
+
+fn retry(policy: &RetryPolicy) -> Result<(), Refused> {
+    if !policy.link.is_empty() {
+        word("link", &policy.link)?;
+    }
+    at_most("jitter", policy.jitter_percent, JITTER_PERCENT_MAX)?;
+    let mut classes = BTreeSet::new();
+    for schedule in &policy.schedules {
+        if ErrorClass::try_from(schedule.class).is_err() {
+            return Err(format!("class {} is unknown to this version", schedule.class));
+        }
+        if schedule.class() == ErrorClass::Permanent {
+            return Err("what is permanent is never tried again: it has no schedule".to_owned());
+        }
+        if !classes.insert(schedule.class) {
+            return Err(format!("class {} has two schedules", schedule.class().as_str_name()));
+        }
+        delays(&schedule.delays_ms)?;
+    }
+    let mut errors = BTreeSet::new();
+    for mapping in &policy.errors {
+        if ErrorClass::try_from(mapping.class).is_err() {
+            return Err(format!("class {} is unknown to this version", mapping.class));
+        }
+        if !errors.insert(mapping.error) {
+            return Err(format!("error {} is mapped twice", mapping.error));
+        }
+        at_most("error", mapping.error, 0xff_ffff)?;
+    }
+    if policy.errors.len() > ERROR_MAPPINGS_MAX {
+        return Err(format!("more than {ERROR_MAPPINGS_MAX} errors are mapped"));
+    }
+    Ok(())
+}
+
+fn delays(delays_ms: &[u64]) -> Result<(), Refused> {
+    if delays_ms.len() > RETRY_DELAYS_MAX {
+        return Err(format!("more than {RETRY_DELAYS_MAX} retry delays"));
+    }
+    for delay in delays_ms {
+        if !(100..=WAIT_MAX_MS).contains(delay) {
+            return Err(format!("retry delay {delay} ms is out of the range 100 to {WAIT_MAX_MS} (a week)"));
+        }
     }
     Ok(())
 }
@@ -277,6 +406,7 @@ fn at_most(what: &str, value: u32, most: u32) -> Result<(), Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use smsc_raft::model::RetrySchedule;
 
     fn esme(system_id: &str, codes: &[&str]) -> Account {
         Account {
@@ -391,8 +521,14 @@ mod tests {
             prefix: prefix.to_owned(),
             target: target.to_owned(),
             account: account.to_owned(),
+            ..Default::default()
         };
         for (given, good) in [
+            (to("49", "link:x", ""), true),
+            (to("49", "link:", ""), false),
+            (to("49", "refuse", ""), true),
+            (Route { pattern: "(".to_owned(), ..to("49", "handset", "") }, false),
+            (Route { keyword: "two words".to_owned(), ..to("49", "handset", "") }, false),
             (to("49", "handset", ""), true),
             (to("", "esme:esme1", "esme1"), true),
             (to("49", "esme:nobody", ""), false),
@@ -425,5 +561,11 @@ mod tests {
         assert!(settings(&Settings { retry_delays_ms: vec![0], ..Default::default() }).is_err());
         let upside_down = Settings { validity_default_s: 7200, validity_max_s: 3600, ..Default::default() };
         assert!(settings(&upside_down).is_err());
+        let retry = |policy: RetryPolicy| settings(&Settings { retry: vec![policy], ..Default::default() });
+        let schedule = |class: ErrorClass| RetrySchedule { class: class as i32, ..Default::default() };
+        assert!(retry(RetryPolicy { schedules: vec![schedule(ErrorClass::Busy)], ..Default::default() }).is_ok());
+        let permanent = RetryPolicy { schedules: vec![schedule(ErrorClass::Permanent)], ..Default::default() };
+        assert!(retry(permanent).is_err());
+        assert!(retry(RetryPolicy { jitter_percent: 51, ..Default::default() }).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use smsc_proto::rpc::admin::{RouteTestRequest, RouteTestResponse};
 use smsc_proto::rpc::raft::PeerStatus;
 use smsc_raft::model::{Message, MessageState, Submission};
 
@@ -44,6 +45,9 @@ pub trait AdminHost: Send + Sync + 'static {
     /// # Errors
     /// A sentence for the operator: nobody owns the destination, or the text does not fit.
     fn mobile_originated(&self, from: &str, to: &str, text: &str) -> Result<Submission, String>;
+
+    /// Where a message would go, and why.
+    fn explain_route(&self, request: &RouteTestRequest) -> RouteTestResponse;
 
     /// The receipt that is due when this message ends in that state; `None` if its ESME asked for none.
     fn receipt(&self, message: &Message, state: MessageState, at_ms: u64) -> Option<Submission>;

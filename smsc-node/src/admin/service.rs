@@ -9,15 +9,17 @@ use smsc_proto::rpc::admin::{
     AccountPutRequest, AccountsRequest, AccountsResponse, Done, DrillsRequest, DrillsResponse, FaultRequest,
     FaultResponse, HandoverRequest, HandoverResponse, HandsetSendRequest, HandsetSendResponse, HandsetsRequest,
     HandsetsResponse, InitRequest, JoinRequest, LeaveRequest, ListsRequest, ListsResponse, MessageCancelRequest,
-    MessageFindRequest, MessageFindResponse, MessageShowRequest, MessageView, RoutesRequest, RoutesResponse,
-    SessionsRequest, SessionsResponse, SettingsRequest, SettingsResponse, StatusRequest, StatusResponse,
-    TakeoverRequest, TakeoverResponse, sessions_response,
+    MessageFindRequest, MessageFindResponse, MessageShowRequest, MessageView, NumberListsRequest, NumberListsResponse,
+    RouteTestRequest, RouteTestResponse, RoutesRequest, RoutesResponse, SessionsRequest, SessionsResponse,
+    SettingsRequest, SettingsResponse, StatusRequest, StatusResponse, TakeoverRequest, TakeoverResponse,
+    sessions_response,
 };
 use smsc_raft::machine::Machine;
 use smsc_raft::model::command::Op;
 use smsc_raft::model::{
     Account, AccountDelete, AccountPut, DistributionList, DrillPut, DrillRecord, Finish, HandsetDelete, HandsetPut,
-    HandsetRange, ListDelete, ListPut, MessageState, Route, RouteDelete, RoutePut, Settings, SettingsPut, Submit,
+    HandsetRange, ListDelete, ListPut, MessageState, NumberChunk, NumberChunkPut, NumberListDelete, Route, RouteDelete,
+    RoutePut, RouteSet, RouteUnset, Settings, SettingsPut, Submit,
 };
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::Store;
@@ -240,17 +242,61 @@ impl Admin for AdminService {
             Ok(check::route(&route, &accounts))
         })?;
         checked.map_err(Status::invalid_argument)?;
-        self.change(Op::RoutePut(RoutePut { route: Some(route) }), String::new).await
+        let op = if route.name.is_empty() {
+            Op::RoutePut(RoutePut { route: Some(route) })
+        } else {
+            Op::RouteSet(RouteSet { route: Some(route) })
+        };
+        self.change(op, String::new).await
     }
 
     async fn route_delete(&self, request: Request<RouteDelete>) -> Answer<Done> {
         pass_on!(self, request, Answers::Leader, route_delete);
-        let delete = request.into_inner();
-        let what = match delete.account.as_str() {
-            "" => format!("route with prefix {:?} for all accounts", delete.prefix),
-            account => format!("route with prefix {:?} for account {account:?}", delete.prefix),
+        let RouteDelete { prefix, account, name } = request.into_inner();
+        let named = if name.is_empty() { String::new() } else { format!(" {name:?}") };
+        let what = match account.as_str() {
+            "" => format!("route{named} with prefix {prefix:?} for all accounts"),
+            account => format!("route{named} with prefix {prefix:?} for account {account:?}"),
         };
-        self.change(Op::RouteDelete(delete), || what).await
+        let op = if name.is_empty() {
+            Op::RouteDelete(RouteDelete { prefix, account, name })
+        } else {
+            Op::RouteUnset(RouteUnset { prefix, account, name })
+        };
+        self.change(op, || what).await
+    }
+
+    async fn route_test(&self, request: Request<RouteTestRequest>) -> Answer<RouteTestResponse> {
+        pass_on!(self, request, Answers::Anyone, route_test);
+        Ok(Response::new(self.inner.host.explain_route(request.get_ref())))
+    }
+
+    async fn number_lists(&self, request: Request<NumberListsRequest>) -> Answer<NumberListsResponse> {
+        pass_on!(self, request, Answers::Anyone, number_lists);
+        let lists = self.read(|machine| Ok(machine.number_lists().cloned().collect()))?;
+        Ok(Response::new(NumberListsResponse { lists }))
+    }
+
+    async fn number_chunk_put(&self, request: Request<NumberChunk>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, number_chunk_put);
+        let chunk = request.into_inner();
+        check::number_chunk(&chunk).map_err(Status::invalid_argument)?;
+        self.change(Op::NumberChunkPut(NumberChunkPut { chunk: Some(chunk) }), String::new).await
+    }
+
+    async fn number_list_delete(&self, request: Request<NumberListDelete>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, number_list_delete);
+        let delete = request.into_inner();
+        let _changing = self.inner.changing.lock().await;
+        let used = self.read(|machine| Ok(machine.routes().find(|route| route.list == delete.name).cloned()))?;
+        if let Some(route) = used {
+            return Err(Status::failed_precondition(format!(
+                "the route with prefix {:?} asks list {:?}: delete it first",
+                route.prefix, delete.name
+            )));
+        }
+        let name = delete.name.clone();
+        self.change(Op::NumberListDelete(delete), || format!("number list {name:?}")).await
     }
 
     async fn lists(&self, request: Request<ListsRequest>) -> Answer<ListsResponse> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use smsc_proto::rpc::admin::admin_client::AdminClient;
 use smsc_proto::rpc::admin::{
     AccountPutRequest, AccountsRequest, FaultRequest, HandoverRequest, HandsetSendRequest, InitRequest, Member,
-    MessageCancelRequest, MessageFindRequest, MessageShowRequest, StatusRequest,
+    MessageCancelRequest, MessageFindRequest, MessageShowRequest, RouteTestRequest, RouteTestResponse, StatusRequest,
 };
 use smsc_proto::rpc::raft::{LeaderNote, NodeInfo, PeerStatus};
 use smsc_raft::consensus::network::PeerHandler;
@@ -68,6 +68,10 @@ impl AdminHost for Host {
             short_message: text.to_owned().into(),
             ..Default::default()
         })
+    }
+
+    fn explain_route(&self, request: &RouteTestRequest) -> RouteTestResponse {
+        RouteTestResponse { number: request.number.clone(), ..Default::default() }
     }
 
     fn receipt(&self, message: &Message, _state: MessageState, _at_ms: u64) -> Option<Submission> {
@@ -218,7 +222,7 @@ async fn accounts_and_routes_are_kept_consistent() {
     client.route_put(route("esme:esme1")).await.expect("made");
     let delete = AccountDelete { system_id: "esme1".to_owned() };
     assert_eq!(client.account_delete(delete.clone()).await.expect_err("in use").code(), Code::FailedPrecondition);
-    let prefix = RouteDelete { prefix: "49".to_owned(), account: String::new() };
+    let prefix = RouteDelete { prefix: "49".to_owned(), ..Default::default() };
     client.route_delete(prefix.clone()).await.expect("deleted");
     assert_eq!(client.route_delete(prefix).await.expect_err("gone").code(), Code::NotFound);
     client.account_delete(delete).await.expect("deleted");

@@ -1,13 +1,16 @@
 //! The replicated configuration, made ready to be asked by many: built anew when it has changed.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use smsc_proto::status::RefusalStatus;
-use smsc_raft::model::{Address, Message, MessageState, Submission};
+use smsc_raft::machine::Machine;
+use smsc_raft::model::{Message, MessageState, Submission};
 use smsc_raft::store::Store;
 
 use crate::delivery::receipt;
-use crate::delivery::route::RouteTable;
+use crate::delivery::route::list::NumberSet;
+use crate::delivery::route::{Query, RouteTable};
 use crate::smpp::ports::{Directory, Routed, Routes};
 
 /// The directory as it was when the store's configuration had this version.
@@ -21,7 +24,11 @@ struct Kept {
     version: u64,
     directory: Arc<Directory>,
     table: Arc<RouteTable>,
+    lists: Lists,
 }
+
+/// The number lists that are in effect, with their generation: a list of a million numbers is read once.
+type Lists = HashMap<String, (u64, Arc<NumberSet>)>;
 
 impl DirectoryCache {
     /// The directory as it is now.
@@ -41,7 +48,8 @@ impl DirectoryCache {
         match &*kept {
             Some(current) if current.version == version => current.clone(),
             _ => {
-                let built = build(store, version);
+                let lists = kept.take().map(|before| before.lists).unwrap_or_default();
+                let built = build(store, version, &lists);
                 *kept = Some(built.clone());
                 built
             }
@@ -49,29 +57,49 @@ impl DirectoryCache {
     }
 }
 
-fn build(store: &Store, version: u64) -> Kept {
+fn build(store: &Store, version: u64, before: &Lists) -> Kept {
     let built = store.read(|machine| {
-        let table = Arc::new(RouteTable::build(machine.accounts(), machine.routes(), machine.handsets()));
+        let settings = machine.settings();
+        let lists = read_lists(machine, before);
+        let sets = lists.iter().map(|(name, (_, set))| (name.clone(), set.clone())).collect();
+        let table = RouteTable::build(machine.accounts(), machine.routes(), machine.handsets());
+        let table = Arc::new(table.with_lists(sets).with_plan(settings.number_plan.clone()));
         let accounts = machine.accounts().map(|account| (account.system_id.clone(), Arc::new(account.clone())));
         let directory = Directory {
             accounts: accounts.collect(),
             lists: machine.lists().map(|list| (list.name.clone(), Arc::new(list.clone()))).collect(),
             routes: Box::new(Table(table.clone())),
-            settings: machine.settings(),
+            settings,
         };
-        Ok(Kept { version, directory: Arc::new(directory), table })
+        Ok(Kept { version, directory: Arc::new(directory), table, lists })
     });
     built.expect("accounts, routes and settings are in memory")
+}
+
+fn read_lists(machine: &Machine, before: &Lists) -> Lists {
+    let read = |list: &smsc_raft::model::NumberList| {
+        let known = before.get(&list.name).filter(|(generation, _)| *generation == list.generation);
+        let set = match known {
+            Some((_, set)) => set.clone(),
+            // A list that cannot be read is one that does not exist: what it is to let through stays out.
+            None => match NumberSet::of_chunks(machine.number_chunks(list)) {
+                Ok(set) => Arc::new(set),
+                Err(error) => {
+                    tracing::error!(%error, "a number list is not in effect");
+                    return None;
+                }
+            },
+        };
+        Some((list.name.clone(), (list.generation, set)))
+    };
+    machine.number_lists().filter_map(read).collect()
 }
 
 struct Table(Arc<RouteTable>);
 
 impl Routes for Table {
-    fn route(&self, account: &str, destination: &Address) -> Result<Routed, RefusalStatus> {
-        match self.0.route(account, destination) {
-            Ok(routed) => Ok(Routed { kind: routed.kind, key: routed.key, link: routed.link.to_owned() }),
-            Err(refusal) => Err(refusal.status()),
-        }
+    fn route(&self, query: &Query<'_>) -> Result<Routed, RefusalStatus> {
+        self.0.route(query).map_err(|refusal| refusal.status())
     }
 
     fn deletion_receipt(&self, message: &Message, at_ms: u64, validity_s: u64) -> Option<Submission> {

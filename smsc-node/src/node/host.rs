@@ -1,11 +1,17 @@
 //! What the admin service asks of this node.
 
+use std::sync::Arc;
+
+use smsc_proto::rpc::admin::{RouteTestRequest, RouteTestResponse, route_test_response};
 use smsc_proto::rpc::raft::PeerStatus;
-use smsc_raft::model::{Message, MessageState, Submission};
+use smsc_proto::text::Alphabet;
+use smsc_proto::types::Npi;
+use smsc_raft::model::{Address, Message, MessageState, Submission};
 
 use super::peer::NodeState;
 use crate::admin::AdminHost;
 use crate::clock::{Clock as _, SystemClock};
+use crate::delivery::route::{Query, Text};
 use crate::delivery::{mo, receipt};
 use crate::smpp::account::hash_password;
 
@@ -30,6 +36,33 @@ impl AdminHost for NodeState {
     fn mobile_originated(&self, from: &str, to: &str, text: &str) -> Result<Submission, String> {
         let validity_s = self.directory().settings.validity_default_s;
         mo::submission(&self.table(), from, to, text, self.now_ms(), validity_s).map_err(|error| error.to_string())
+    }
+
+    fn explain_route(&self, request: &RouteTestRequest) -> RouteTestResponse {
+        let alphabet = Alphabet::narrowest(&request.text);
+        let octets = alphabet.encode(&request.text).unwrap_or_default();
+        let explanation = self.table().explain(&Query {
+            account: &request.account,
+            source: &request.source,
+            destination: &Address { ton: request.ton, npi: u32::from(Npi::ISDN.0), digits: request.number.clone() },
+            service_type: &request.service_type,
+            text: Text { data_coding: u32::from(alphabet.data_coding()), esm_class: 0, octets: &octets },
+            now_ms: if request.at_ms == 0 { self.now_ms() } else { request.at_ms },
+        });
+        let way = |(link, destination): (Arc<str>, Address)| route_test_response::Way {
+            link: link.to_string(),
+            destination: Some(destination),
+        };
+        let answer = RouteTestResponse {
+            number: explanation.number,
+            steps: explanation.steps,
+            ways: explanation.links.into_iter().map(way).collect(),
+            ..Default::default()
+        };
+        match explanation.decision {
+            Ok(routed) => RouteTestResponse { kind: routed.kind as i32, key: routed.key, ..answer },
+            Err(refusal) => RouteTestResponse { refused: refusal.to_string(), ..answer },
+        }
     }
 
     fn receipt(&self, message: &Message, state: MessageState, at_ms: u64) -> Option<Submission> {

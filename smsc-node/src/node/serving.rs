@@ -22,7 +22,7 @@ use crate::ha::IpHold;
 use crate::ha::tickle::TickleRun;
 use crate::listen::ListenError;
 use crate::smpp::listener::{ServerParts, SmppServer};
-use crate::smpp::ports::{Between, Centre, Directory, Done, Found};
+use crate::smpp::ports::{Between, Centre, Directory, Done, Found, Waiting};
 
 /// How long an earlier leader on this host (a laptop's cluster) may take to close its listener, and how often it is
 /// looked whether it has.
@@ -224,6 +224,13 @@ impl Centre for StoreCentre {
                 let _ = tokio::time::timeout(within, end).await;
             }
             find(&store, id)
+        })
+    }
+
+    fn waiting(&self, account: &str, queue: &QueueKey) -> io::Result<Waiting> {
+        self.state.store.read(|machine| {
+            let in_queue = machine.queue(queue)?.map_or(0, |queue| queue.messages);
+            Ok(Waiting { of_account: machine.waiting_of_account(account), in_queue })
         })
     }
 

@@ -9,15 +9,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use smsc_proto::status::RefusalStatus;
+use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{
-    Account, Address, Command, FinalRecord, Message, MessageKind, QueueKind, SessionRecord, Settings, Submission,
-    command::Op,
+    Account, Command, FinalRecord, Message, MessageKind, QueueKind, SessionRecord, Settings, Submission, command::Op,
 };
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::ProposeError;
 
 use super::account::hash_password;
-use super::ports::{Between, Centre, DeliverResult, Directory, Done, Found, Receivers, Routed, Routes, SessionHandle};
+use super::ports::{
+    Between, Centre, DeliverResult, Directory, Done, Found, Receivers, Routed, Routes, SessionHandle, Waiting,
+};
+use crate::delivery::route::Query;
 
 /// Accounts esme1 (1000), esme2 (2000), sender and off, with passwords secret1 but for esme2; numbers that begin with
 /// 1555 are handsets.
@@ -51,8 +54,8 @@ pub(super) fn directory(change: impl Fn(&mut Account)) -> Directory {
 struct FakeRoutes;
 
 impl Routes for FakeRoutes {
-    fn route(&self, _account: &str, destination: &Address) -> Result<Routed, RefusalStatus> {
-        let digits = destination.digits.trim_start_matches('+');
+    fn route(&self, query: &Query<'_>) -> Result<Routed, RefusalStatus> {
+        let digits = query.destination.digits.trim_start_matches('+');
         if digits.starts_with("1555") {
             Ok(Routed { kind: QueueKind::Number, key: digits.to_owned(), link: "handset".to_owned() })
         } else {
@@ -243,6 +246,15 @@ impl Centre for FakeCentre {
         let ended = self.state.lock().unwrap().ends.get(&id).cloned();
         let found = ended.map_or_else(|| self.find(id), |record| Ok(Found::Final(Box::new(record))));
         Box::pin(std::future::ready(found))
+    }
+
+    fn waiting(&self, account: &str, queue: &QueueKey) -> io::Result<Waiting> {
+        let state = self.state.lock().unwrap();
+        let submissions = || state.messages.iter().filter_map(|message| message.submission.as_ref());
+        Ok(Waiting {
+            of_account: submissions().filter(|submission| submission.account == account).count() as u64,
+            in_queue: submissions().filter(|submission| QueueKey::of(submission) == *queue).count() as u64,
+        })
     }
 
     fn directory(&self) -> Arc<Directory> {

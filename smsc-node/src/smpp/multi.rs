@@ -30,8 +30,8 @@ pub struct Sorted {
     pub refused: Vec<UnsuccessSme>,
 }
 
-/// The submissions and refusals of `multi`, received at `now`. `admit` says whether one more submission is within the
-/// account's rate.
+/// The submissions and refusals of `multi`, received at `now`. `admit` says whether one more submission is within what
+/// the account may.
 ///
 /// # Errors
 /// [`SubmitRefusal`] of the request as a whole: nothing is stored.
@@ -40,7 +40,7 @@ pub fn sort(
     submitter: Submitter<'_>,
     directory: &Directory,
     now: WallTime,
-    mut admit: impl FnMut() -> bool,
+    mut admit: impl FnMut(&Submission) -> Result<(), SubmitRefusal>,
 ) -> Result<Sorted, SubmitRefusal> {
     if multi.dest_addresses.is_empty() {
         return Err(SubmitRefusal::NoDestinations);
@@ -60,9 +60,8 @@ pub fn sort(
             let submit = single(multi, destination.clone());
             submit::submission(&submit, submitter, directory, now)
         });
-        match made {
-            Ok(submission) if admit() => sorted.accepted.push(submission),
-            Ok(_) => sorted.refused.push(unsuccess(destination, &SubmitRefusal::Rate)),
+        match made.and_then(|submission| admit(&submission).map(|()| submission)) {
+            Ok(submission) => sorted.accepted.push(submission),
             Err(refusal) => sorted.refused.push(unsuccess(destination, &refusal)),
         }
     }
@@ -181,7 +180,7 @@ mod tests {
     fn sorted(multi: &SubmitMulti, directory: &Directory) -> Result<Sorted, SubmitRefusal> {
         let account = &directory.accounts["esme1"];
         let submitter = Submitter { account, version: InterfaceVersion::V3_4, session_id: 7 };
-        sort(multi, submitter, directory, NOW, || true)
+        sort(multi, submitter, directory, NOW, |_| Ok(()))
     }
 
     #[test]
@@ -232,9 +231,9 @@ mod tests {
         let mut left = 2;
         let account = &directory.accounts["esme1"];
         let submitter = Submitter { account, version: InterfaceVersion::V3_4, session_id: 7 };
-        let admit = || {
+        let admit = |_: &Submission| {
             left -= 1;
-            left >= 0
+            if left >= 0 { Ok(()) } else { Err(SubmitRefusal::Rate) }
         };
         let sorted = sort(&multi(vec![list("all")]), submitter, &directory, NOW, admit).expect("two are good");
         assert_eq!((sorted.accepted.len(), sorted.refused.len()), (2, 255));

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smsc_proto::status::{CommandStatus, RefusalStatus};
-use smsc_raft::model::{
-    Account, Address, Command, DistributionList, FinalRecord, Message, QueueKind, Settings, Submission,
-};
+use smsc_raft::machine::keys::QueueKey;
+use smsc_raft::model::{Account, Command, DistributionList, FinalRecord, Message, Settings, Submission};
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::ProposeError;
 use tokio::sync::mpsc;
 
 use super::serves::Serves;
+use crate::delivery::route::Query;
+pub use crate::delivery::route::Routed;
 
 /// Called with the outcomes of a group, one for each command; runs where entries are applied and must be quick.
 pub type Done = Box<dyn FnOnce(Result<Vec<Outcome>, ProposeError>) + Send>;
@@ -43,6 +44,15 @@ pub struct Between {
     pub service_type: String,
 }
 
+/// How much waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Messages that an account submitted.
+    pub of_account: u64,
+    /// Messages in a queue.
+    pub in_queue: u64,
+}
+
 /// The replicated store.
 pub trait Centre: Send + Sync + 'static {
     /// Proposes commands, all in one log entry.
@@ -64,6 +74,12 @@ pub trait Centre: Send + Sync + 'static {
     /// Waits until a message has come to its end, but no longer than `within`, and looks it up then.
     fn outcome(&self, id: u64, within: Duration) -> Pin<Box<dyn Future<Output = io::Result<Found>> + Send>>;
 
+    /// How much waits.
+    ///
+    /// # Errors
+    /// The disk failed; the node stops.
+    fn waiting(&self, account: &str, queue: &QueueKey) -> io::Result<Waiting>;
+
     /// Accounts, routes and settings as they are now. Cheap: called for every read from a connection.
     fn directory(&self) -> Arc<Directory>;
 
@@ -79,26 +95,15 @@ pub trait Centre: Send + Sync + 'static {
 
 /// Where submissions go.
 pub trait Routes: Send + Sync + 'static {
-    /// Where a submission of `account` to `destination` goes.
+    /// Where a submission goes.
     ///
     /// # Errors
     /// Nowhere: the status that the submission earns.
-    fn route(&self, account: &str, destination: &Address) -> Result<Routed, RefusalStatus>;
+    fn route(&self, query: &Query<'_>) -> Result<Routed, RefusalStatus>;
 
     /// The receipt that is stored when `message` is deleted at `at_ms` (UTC milliseconds), if its ESME asked for one.
     /// `validity_s` is how long it may wait, 0 for the default.
     fn deletion_receipt(&self, message: &Message, at_ms: u64, validity_s: u64) -> Option<Submission>;
-}
-
-/// A queue and the link behind it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Routed {
-    /// What kind of queue.
-    pub kind: QueueKind,
-    /// The number's digits, or the account's system_id.
-    pub key: String,
-    /// Name of the link.
-    pub link: String,
 }
 
 /// The replicated configuration, made ready to be asked; built anew when it changes.

@@ -157,6 +157,9 @@ pub enum SubmitRefusal {
     /// More submissions than the account may make.
     #[error("the account's rate is used up")]
     Rate,
+    /// As many messages wait of the account, or for the number, as may.
+    #[error("as many messages wait as may, of the account or for the number")]
+    QueueFull,
     /// The node takes on no more at the moment.
     #[error("the node is overloaded")]
     Overloaded,
@@ -189,6 +192,7 @@ impl SubmitRefusal {
             SubmitRefusal::ForeignList => RefusalStatus::ESME_RCNTSUBDL,
             SubmitRefusal::AccountGone => RefusalStatus::ESME_RSUBMITFAIL,
             SubmitRefusal::Rate | SubmitRefusal::Overloaded => RefusalStatus::ESME_RTHROTTLED,
+            SubmitRefusal::QueueFull => RefusalStatus::ESME_RMSGQFUL,
         }
     }
 
@@ -203,7 +207,7 @@ impl SubmitRefusal {
             | SubmitRefusal::TooManyDestinations
             | SubmitRefusal::UnknownList
             | SubmitRefusal::ForeignList => SubmitResult::Destination,
-            SubmitRefusal::Rate | SubmitRefusal::Overloaded => SubmitResult::Throttled,
+            SubmitRefusal::Rate | SubmitRefusal::Overloaded | SubmitRefusal::QueueFull => SubmitResult::Throttled,
             SubmitRefusal::AccountGone => SubmitResult::Other,
             _ => SubmitResult::Malformed,
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::alphabet::{self, Text};
 use super::ports::Directory;
 use super::status::SubmitRefusal;
+use crate::delivery::route;
 
 /// Life of a message when neither ESME nor account nor operator say. Seconds.
 const VALIDITY_DEFAULT_S: u64 = 86_400;
@@ -67,7 +68,19 @@ pub fn submission(
         }
         times.expires_at_ms = times.expires_at_ms.min((now + transaction_timer(&directory.settings)).as_millis());
     }
-    let routed = directory.routes.route(&account.system_id, &destination).map_err(SubmitRefusal::NotRouted)?;
+    let query = route::Query {
+        account: &account.system_id,
+        source: &source.digits,
+        destination: &destination,
+        service_type,
+        text: route::Text {
+            data_coding: u32::from(submit.data_coding.0),
+            esm_class: u32::from(submit.esm_class.0),
+            octets: &submit.short_message,
+        },
+        now_ms: now.as_millis(),
+    };
+    let routed = directory.routes.route(&query).map_err(SubmitRefusal::NotRouted)?;
     let text = text(submit, account)?;
     Ok(Submission {
         account: account.system_id.clone(),

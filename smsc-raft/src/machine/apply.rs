@@ -60,6 +60,7 @@ impl Machine {
             Op::Submit(command) => self.submit(command.submission.unwrap_or_default(), changes),
             Op::AttemptDone(command) => self.attempt_done(command, changes),
             Op::Finish(command) => self.finish(command, changes),
+            Op::HandOver(command) => self.hand_over(command, changes),
             Op::Replace(command) => self.replace(command, changes),
             Op::QueueWake(command) => self.queue_wake(&command, changes),
             Op::Purge(command) => self.purge_finals(command.final_before_ms),
@@ -84,6 +85,22 @@ impl Machine {
                 true
             }
             Op::RouteDelete(command) => self.routes.remove(&(command.account, command.prefix)),
+            Op::RouteSet(command) => {
+                let route = command.route.unwrap_or_default();
+                self.routes.put((route.account.clone(), route_key(&route.prefix, &route.name)), route);
+                true
+            }
+            Op::RouteUnset(command) => {
+                self.routes.remove(&(command.account, route_key(&command.prefix, &command.name)))
+            }
+            Op::NumberChunkPut(command) => {
+                // What is put into effect is the last chunk; those before are not looked at.
+                if !self.put_number_chunk(command.chunk.unwrap_or_default()) {
+                    return Outcome::Done;
+                }
+                true
+            }
+            Op::NumberListDelete(command) => self.delete_number_list(&command.name),
             Op::HandsetPut(command) => {
                 let range = command.range.unwrap_or_default();
                 self.handsets.put(range.prefix.clone(), range);
@@ -109,6 +126,7 @@ impl Machine {
             Op::Submit(_)
             | Op::AttemptDone(_)
             | Op::Finish(_)
+            | Op::HandOver(_)
             | Op::Replace(_)
             | Op::QueueWake(_)
             | Op::Purge(_)
@@ -122,4 +140,9 @@ impl Machine {
         changes.push(Change::Config);
         Outcome::Done
     }
+}
+
+/// The second part of a route's key: its name behind its prefix, which holds digits alone.
+fn route_key(prefix: &str, name: &str) -> String {
+    if name.is_empty() { prefix.to_owned() } else { format!("{prefix} {name}") }
 }

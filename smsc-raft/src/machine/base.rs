@@ -37,6 +37,10 @@ pub enum TableId {
     Settings,
     /// Drill id -> [`crate::model::DrillRecord`].
     Drills,
+    /// Name -> [`crate::model::NumberList`].
+    NumberLists,
+    /// (list, generation and index) -> [`crate::model::NumberChunk`].
+    NumberChunks,
     /// (hash of account, source and destination, id) of every submitted message, see [`super::keys::address_hash`].
     Addressed,
     /// Name -> [`crate::model::DistributionList`].
@@ -45,7 +49,7 @@ pub enum TableId {
 
 impl TableId {
     /// Every table, in the order a snapshot sends them.
-    pub const ALL: [TableId; 16] = [
+    pub const ALL: [TableId; 18] = [
         TableId::Meta,
         TableId::Messages,
         TableId::Waiting,
@@ -60,6 +64,8 @@ impl TableId {
         TableId::Handsets,
         TableId::Settings,
         TableId::Drills,
+        TableId::NumberLists,
+        TableId::NumberChunks,
         TableId::Addressed,
         TableId::Lists,
     ];
@@ -81,6 +87,8 @@ impl TableId {
             TableId::Handsets => "handsets",
             TableId::Settings => "settings",
             TableId::Drills => "drills",
+            TableId::NumberLists => "number_lists",
+            TableId::NumberChunks => "number_chunks",
             TableId::Addressed => "addressed",
             TableId::Lists => "lists",
         }

@@ -70,6 +70,8 @@ impl Machine {
         small.extend(self.handsets.take_changes());
         small.extend(self.settings.take_changes());
         small.extend(self.drills.take_changes());
+        small.extend(self.number_lists.take_changes());
+        small.extend(self.number_chunks.take_changes());
         small.extend(self.lists.take_changes());
         Checkpoint {
             applied: self.applied,
@@ -84,6 +86,15 @@ impl Machine {
             finals: self.finals.freeze(),
             small,
         }
+    }
+
+    /// The checkpoint moved to another file; `base` is a view of the same content there.
+    ///
+    /// # Panics
+    /// When a checkpoint is being written, which is then missing there.
+    pub fn rebase(&mut self, base: Arc<dyn Base>) {
+        assert!(!self.messages.is_frozen(), "the store moved while a checkpoint was being written");
+        self.base = base;
     }
 
     /// The checkpoint is on disk; `base` is a view of it.

@@ -219,6 +219,8 @@ record_value! {
     model::Route => |_| 128,
     model::HandsetRange => |_| 64,
     model::Settings => |_| 128,
+    model::NumberList => |_| 128,
+    model::NumberChunk => |chunk| 64 + chunk.numbers.len(),
     model::DrillRecord => |drill| 64 + drill.report.len(),
     model::DistributionList => |list| 64 + list.members.len() * 64,
     model::FinalRecord => |_| 256,
@@ -236,7 +238,7 @@ impl Value for Arc<model::Message> {
         let Some(submission) = &self.submission else {
             return 64;
         };
-        400 + submission.short_message.len() + submission.tlvs.len()
+        400 + submission.short_message.len() + submission.tlvs.len() + 64 * self.attempt_log.len()
     }
 }
 

@@ -9,11 +9,17 @@ use smsc_proto::tlv::{Tag, Tlvs};
 
 use super::keys::{DueKey, QueueKey, WaitingKey, address_key};
 use super::{Change, Machine};
-use crate::model::{self, FinalRecord, Message, MessageKind, MessageState, Submission};
+use crate::model::{
+    self, AttemptOutcome, DeliveryAttempt, ErrorClass, FinalRecord, HandedOver, Message, MessageKind, MessageState,
+    Submission,
+};
 use crate::outcome::Outcome;
 
 /// Blocks of final records that one [`model::Purge`] looks at, so that none holds up the log.
 const PURGE_BLOCKS: usize = 256;
+
+/// Attempts that are kept of a message, the latest.
+const ATTEMPTS_KEPT: usize = 16;
 
 impl Machine {
     pub(super) fn submit(&mut self, submission: Submission, changes: &mut Vec<Change>) -> io::Result<Outcome> {
@@ -29,6 +35,9 @@ impl Machine {
         let id = self.next_message_id;
         self.next_message_id += 1;
         self.waiting_count += 1;
+        if !submission.account.is_empty() {
+            *self.waiting_by_account.entry(submission.account.clone()).or_default() += 1;
+        }
         let due_at_ms = self.stamp_ms.max(submission.scheduled_at_ms);
         let message = Arc::new(Message {
             id,
@@ -121,20 +130,29 @@ impl Machine {
         };
         // Replaced and put off while the attempt was under way: it is in no queue, and keeps its time.
         let scheduled = self.is_scheduled(&message);
+        let handed = message.handed.clone();
         let changed = Arc::make_mut(&mut message);
-        changed.attempts += 1;
-        changed.last_attempt_at_ms = command.at_ms;
-        changed.last_error = command.error;
+        if !command.put_off {
+            // One that another message centre had accepted was counted then.
+            changed.attempts += u32::from(handed.is_none());
+            changed.last_attempt_at_ms = command.at_ms;
+            changed.last_error = command.error;
+        }
+        log_attempt(changed, command);
         if !scheduled {
             changed.due_at_ms = command.due_at_ms;
         }
+        if let Some(handed) = handed {
+            return self.take_back(message, &handed, changes);
+        }
+        let counts = !command.put_off || command.class() == ErrorClass::LinkDown;
         let key = QueueKey::of(content(&message));
         if !key.is_esme()
             && !scheduled
             && let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)?
         {
-            queue.failures += 1;
-            if queue.failing_since_ms == 0 {
+            queue.failures += u32::from(counts);
+            if queue.failing_since_ms == 0 && !command.put_off {
                 queue.failing_since_ms = command.at_ms;
             }
             self.set_due(&key, &mut queue, command.due_at_ms);
@@ -148,6 +166,78 @@ impl Machine {
         Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))))
     }
 
+    /// Another message centre has accepted the message: it leaves its queue, as if it had been delivered, and waits for
+    /// the report until it is given up.
+    pub(super) fn hand_over(&mut self, command: model::HandOver, changes: &mut Vec<Change>) -> io::Result<Outcome> {
+        let Some(mut message) = self.messages.get(self.base.as_ref(), &command.id)? else {
+            return self.gone(command.id);
+        };
+        let handed = command.handed.unwrap_or_default();
+        if message.handed.is_some() {
+            return Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))));
+        }
+        let submission = content(&message);
+        let queue = if self.is_scheduled(&message) {
+            self.unschedule(submission.scheduled_at_ms, message.id)?;
+            QueueKey::of(submission)
+        } else {
+            self.dequeue(&message, true)?
+        };
+        if submission.expires_at_ms > 0 {
+            self.expiry.remove(&(submission.expires_at_ms, command.id));
+        }
+        self.expiry.put((handed.give_up_at_ms, command.id), ());
+        let changed = Arc::make_mut(&mut message);
+        changed.attempts += 1;
+        changed.last_attempt_at_ms = handed.at_ms;
+        changed.last_error = 0;
+        push_attempt(
+            &mut changed.attempt_log,
+            DeliveryAttempt {
+                at_ms: handed.at_ms,
+                link: handed.link.clone(),
+                outcome: AttemptOutcome::Accepted as i32,
+                ..Default::default()
+            },
+        );
+        changed.handed = Some(handed);
+        self.messages.put(command.id, message.clone());
+        changes.push(Change::HandedOver { id: command.id, queue });
+        Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))))
+    }
+
+    /// The other message centre did not deliver it and it is to be sent again: it waits in its queue as before.
+    fn take_back(
+        &mut self,
+        mut message: Arc<Message>,
+        handed: &HandedOver,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<Outcome> {
+        Arc::make_mut(&mut message).handed = None;
+        self.forget_give_up(&message, handed);
+        let submission = content(&message);
+        if submission.expires_at_ms > 0 {
+            self.expiry.put((submission.expires_at_ms, message.id), ());
+        }
+        let key = QueueKey::of(submission);
+        self.enqueue(&message)?;
+        if !key.is_esme()
+            && let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)?
+            && queue.messages == 1
+        {
+            self.set_due(&key, &mut queue, message.due_at_ms);
+            self.queues.put(key, queue);
+        }
+        self.messages.put(message.id, message.clone());
+        // Whoever reported it is told as of an attempt, the queue as of a new message.
+        changes.push(Change::TakenBack(message.clone()));
+        Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))))
+    }
+
+    fn forget_give_up(&mut self, message: &Message, handed: &HandedOver) {
+        self.expiry.remove(&(handed.give_up_at_ms, message.id));
+    }
+
     pub(super) fn finish(&mut self, command: model::Finish, changes: &mut Vec<Change>) -> io::Result<Outcome> {
         let Some(message) = self.messages.get(self.base.as_ref(), &command.id)? else {
             return self.gone(command.id);
@@ -157,7 +247,18 @@ impl Machine {
             return Ok(Outcome::NotFound);
         }
         let state = command.state();
-        if self.is_scheduled(&message) {
+        if let Some(handed) = &message.handed {
+            // It cannot be called back.
+            if state == MessageState::Deleted && !command.account.is_empty() {
+                return Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))));
+            }
+            self.forget_give_up(&message, handed);
+            let queue = QueueKey::of(submission);
+            changes.push(Change::Finished { id: message.id, queue: queue.clone() });
+            if state == MessageState::Delivered {
+                self.reached(&queue, changes)?;
+            }
+        } else if self.is_scheduled(&message) {
             self.unschedule(submission.scheduled_at_ms, message.id)?;
             changes.push(Change::Finished { id: message.id, queue: QueueKey::of(submission) });
         } else {
@@ -165,13 +266,14 @@ impl Machine {
             changes.push(Change::Finished { id: message.id, queue });
         }
         self.messages.remove(&command.id);
-        if submission.expires_at_ms > 0 {
+        if submission.expires_at_ms > 0 && message.handed.is_none() {
             self.expiry.remove(&(submission.expires_at_ms, command.id));
         }
         if let Some(key) = address_key(command.id, submission) {
             self.addressed.remove(&key);
         }
         self.waiting_count = self.waiting_count.saturating_sub(1);
+        self.uncount(&submission.account);
         let receipt_id = match command.receipt {
             Some(receipt) => self.store(receipt, changes)?,
             None => 0,
@@ -189,6 +291,12 @@ impl Machine {
             accepted_at_ms: message.accepted_at_ms,
             receipt_id,
             receipt_for: submission.receipt_for,
+            attempt_log: message.attempt_log.clone(),
+            link: match message.attempt_log.last() {
+                Some(attempt) if command.link.is_empty() => attempt.link.clone(),
+                _ => command.link,
+            },
+            attempted: command.attempted,
             multi_index: submission.multi_index,
             multi_count: submission.multi_count,
         };
@@ -197,6 +305,27 @@ impl Machine {
             self.finals.insert(record.clone());
         }
         Ok(Outcome::Finished { record: Box::new(record) })
+    }
+
+    /// A report says that a number was reached: what waits for it may go at once.
+    fn reached(&mut self, key: &QueueKey, changes: &mut Vec<Change>) -> io::Result<()> {
+        if key.is_esme() {
+            return Ok(());
+        }
+        let Some(queue) = self.queues.get(self.base.as_ref(), key)? else { return Ok(()) };
+        if queue.failures > 0 {
+            self.wake(key.clone(), queue, changes);
+        }
+        Ok(())
+    }
+
+    fn uncount(&mut self, account: &str) {
+        if let Some(waiting) = self.waiting_by_account.get_mut(account) {
+            *waiting = waiting.saturating_sub(1);
+            if *waiting == 0 {
+                self.waiting_by_account.remove(account);
+            }
+        }
     }
 
     fn gone(&self, id: u64) -> io::Result<Outcome> {
@@ -213,6 +342,10 @@ impl Machine {
         let mut submission = content(&message).clone();
         if submission.account != command.account {
             return Ok(Outcome::NotFound);
+        }
+        // Another message centre has it: what it delivers is what it was given.
+        if message.handed.is_some() {
+            return Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))));
         }
         // TLVs that cannot be read are of no message that the leader could have replaced.
         let Some(tlvs) = with_payload(submission.tlvs, command.message_payload) else {
@@ -266,15 +399,19 @@ impl Machine {
 
     pub(super) fn queue_wake(&mut self, command: &model::QueueWake, changes: &mut Vec<Change>) -> io::Result<Outcome> {
         let key = QueueKey::new(command.kind(), &command.key);
-        let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? else {
+        let Some(queue) = self.queues.get(self.base.as_ref(), &key)? else {
             return Ok(Outcome::NotFound);
         };
+        self.wake(key, queue, changes);
+        Ok(Outcome::Done)
+    }
+
+    fn wake(&mut self, key: QueueKey, mut queue: model::Queue, changes: &mut Vec<Change>) {
         queue.failures = 0;
         queue.failing_since_ms = 0;
         self.set_due(&key, &mut queue, self.stamp_ms);
         self.queues.put(key.clone(), queue);
         changes.push(Change::Woken(key));
-        Ok(Outcome::Done)
     }
 
     pub(super) fn purge_finals(&mut self, before_ms: u64) -> io::Result<Outcome> {
@@ -320,6 +457,36 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// Keeps an attempt that failed. Of those that found their link down or busy, which sent nothing, the last one of a row
+/// is kept, and of a long line none.
+fn log_attempt(message: &mut Message, command: &model::AttemptDone) {
+    let attempt = DeliveryAttempt {
+        at_ms: command.at_ms,
+        link: command.link.clone(),
+        outcome: AttemptOutcome::Temporary as i32,
+        class: command.class,
+        error: command.error,
+    };
+    if command.put_off {
+        if command.class() != ErrorClass::LinkDown {
+            return;
+        }
+        let again = |last: &&mut DeliveryAttempt| last.class() == ErrorClass::LinkDown && last.link == attempt.link;
+        if let Some(last) = message.attempt_log.last_mut().filter(again) {
+            last.at_ms = attempt.at_ms;
+            return;
+        }
+    }
+    push_attempt(&mut message.attempt_log, attempt);
+}
+
+fn push_attempt(log: &mut Vec<DeliveryAttempt>, attempt: DeliveryAttempt) {
+    if log.len() >= ATTEMPTS_KEPT {
+        log.remove(0);
+    }
+    log.push(attempt);
 }
 
 /// The TLVs with another message_payload in the place of the one that may be there, or without one.

@@ -204,6 +204,16 @@ impl Machine {
         self.drills.iter().map(|row| row.1)
     }
 
+    /// All number lists.
+    pub fn number_lists(&self) -> impl Iterator<Item = &model::NumberList> {
+        self.number_lists.iter().map(|row| row.1)
+    }
+
+    /// The messages without a final state that an account submitted.
+    pub fn waiting_of_account(&self, account: &str) -> u64 {
+        self.waiting_by_account.get(account).copied().unwrap_or(0)
+    }
+
     /// All distribution lists.
     pub fn lists(&self) -> impl Iterator<Item = &model::DistributionList> {
         self.lists.iter().map(|row| row.1)
@@ -238,6 +248,8 @@ impl Machine {
         visit_resident(TableId::Handsets, &self.handsets, &mut visit);
         visit_resident(TableId::Settings, &self.settings, &mut visit);
         visit_resident(TableId::Drills, &self.drills, &mut visit);
+        visit_resident(TableId::NumberLists, &self.number_lists, &mut visit);
+        visit_resident(TableId::NumberChunks, &self.number_chunks, &mut visit);
         self.visit_table(TableId::Addressed, &self.addressed, &mut visit)?;
         visit_resident(TableId::Lists, &self.lists, &mut visit);
         Ok(())

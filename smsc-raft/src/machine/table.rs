@@ -198,6 +198,11 @@ impl<K: Key, V: Value> Table<K, V> {
         Frozen { id: self.id, layer }
     }
 
+    /// Whether a checkpoint is being written.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
+    }
+
     /// The frozen layer is in the base now.
     pub fn thaw(&mut self) {
         self.frozen = None;

@@ -55,7 +55,13 @@ pub fn repair() -> Vec<Command> {
 }
 
 fn range(prefix: &str, behaviour: Behaviour, absent_ms: u32, delay_ms: u32) -> Op {
-    let range = HandsetRange { prefix: prefix.to_owned(), behaviour: behaviour as i32, absent_ms, delay_ms, error: 0 };
+    let range = HandsetRange {
+        prefix: prefix.to_owned(),
+        behaviour: behaviour as i32,
+        absent_ms,
+        delay_ms,
+        ..Default::default()
+    };
     Op::HandsetPut(HandsetPut { range: Some(range) })
 }
 

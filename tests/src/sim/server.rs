@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use smsc_node::delivery::engine::LinkResult;
 use smsc_node::delivery::receipt;
-use smsc_node::delivery::route::RouteTable;
+use smsc_node::delivery::route::{Query, RouteTable};
 use smsc_node::smpp::deliver;
 use smsc_node::smpp::ports::{DeliverResult, Directory, Routed, Routes};
 use smsc_node::smpp::submit::{self, Submitter};
@@ -37,9 +37,8 @@ pub fn directory(machine: &Machine) -> (Arc<RouteTable>, Directory) {
 struct Table(Arc<RouteTable>);
 
 impl Routes for Table {
-    fn route(&self, account: &str, destination: &model::Address) -> Result<Routed, RefusalStatus> {
-        let routed = self.0.route(account, destination).map_err(|refusal| refusal.status())?;
-        Ok(Routed { kind: routed.kind, key: routed.key, link: routed.link.to_owned() })
+    fn route(&self, query: &Query<'_>) -> Result<Routed, RefusalStatus> {
+        self.0.route(query).map_err(|refusal| refusal.status())
     }
 
     fn deletion_receipt(&self, message: &Message, at_ms: u64, validity_s: u64) -> Option<Submission> {

@@ -65,7 +65,7 @@ impl Engaged {
             serving,
             engine: DeliveryEngine::new(now_ms, config, table, &machine.settings()),
             window_messages,
-            handsets: Handsets::new(4 + world.chance.index(100)),
+            handsets: Handsets::new(4 + world.chance.index(100), serving.term),
             operator: Operator::new(world, serving.term),
             directory,
             now_ms,
@@ -240,7 +240,7 @@ impl Engaged {
                     self.engine.unbound(self.now_ms, session_id);
                 }
                 Report::Delivered { session_id, id, result } => {
-                    self.ended(world, id, result);
+                    self.ended(world, id, &result);
                     self.engine.session_outcome(self.now_ms, session_id, id, result);
                 }
                 Report::Accepted { id, tag } => world.see(&Seen::Accepted { id, tag }),
@@ -250,8 +250,8 @@ impl Engaged {
         }
     }
 
-    fn ended(&self, world: &mut World, id: u64, result: LinkResult) {
-        let delivered = result == LinkResult::Delivered;
+    fn ended(&self, world: &mut World, id: u64, result: &LinkResult) {
+        let delivered = *result == LinkResult::Delivered;
         world.tell(|| format!("{:?}: {id} ended {result:?}", self.serving));
         world.see(&Seen::Ended { serving: self.serving, id, delivered });
     }
@@ -273,10 +273,12 @@ impl Engaged {
             match self.handsets.poll(self.now_ms) {
                 Some(HandsetEvent::Done { id, result }) => {
                     let result = LinkResult::from(result);
-                    self.ended(world, id, result);
-                    self.engine.handset_outcome(self.now_ms, id, result);
+                    self.ended(world, id, &result);
+                    self.engine.link_outcome(self.now_ms, id, result);
                 }
                 Some(HandsetEvent::Reachable { number }) => self.engine.reachable(self.now_ms, &number),
+                // No range of these worlds answers.
+                Some(HandsetEvent::Answer { .. }) => {}
                 None if self.reports.is_empty() => return Ok(()),
                 None => self.take_reports(world),
             }
@@ -293,8 +295,12 @@ impl Engaged {
             Effect::WatchHandset { number, range, failing_since_ms } => {
                 self.handsets.watch(self.now_ms, &number, &range, failing_since_ms);
             }
+            // The routes of these worlds lead to no other message centre.
+            Effect::SendToLink { message, .. } => {
+                self.engine.link_outcome(self.now_ms, message.id, LinkResult::Lost);
+            }
             Effect::SendToHandset { message, number, range, failing_since_ms } => {
-                self.handsets.deliver(self.now_ms, message.id, &number, range.as_deref(), failing_since_ms);
+                self.handsets.deliver(self.now_ms, &message, &number, range.as_deref(), failing_since_ms);
             }
             Effect::SendToSession { session_id, message } => {
                 // One that is gone meanwhile will report nothing.

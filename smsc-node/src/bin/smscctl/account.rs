@@ -99,6 +99,9 @@ pub struct PutArgs {
     session: SessionArgs,
     #[command(flatten)]
     outbind: OutbindArgs,
+    /// Messages of the account that may wait, 0 for the operator's setting.
+    #[arg(long, value_name = "N")]
+    waiting_max: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,6 +123,7 @@ struct AccountView {
     receipts_to_submitter: bool,
     session: SessionEntry,
     outbind: Option<OutbindEntry>,
+    waiting_max: u64,
 }
 
 /// Does it and prints.
@@ -181,6 +185,7 @@ fn put(args: PutArgs, before: Option<Account>) -> AccountPutRequest {
         receipts_to_submitter: args.receipts_to_submitter.unwrap_or(before.receipts_to_submitter),
         session: args.session.apply(before.session),
         outbind: args.outbind.apply(before.outbind),
+        waiting_max: args.waiting_max.unwrap_or(before.waiting_max),
         system_id: before.system_id,
         password_hash: before.password_hash,
     };
@@ -206,6 +211,7 @@ fn view(account: Account) -> AccountView {
         receipts_to_submitter: account.receipts_to_submitter,
         session: account.session.map(SessionEntry::of).unwrap_or_default(),
         outbind: account.outbind.map(OutbindEntry::of),
+        waiting_max: account.waiting_max,
     }
 }
 

@@ -9,17 +9,20 @@ use serde::{Deserialize, Serialize};
 use smsc_proto::rpc::admin::{
     AccountPutRequest, AccountsRequest, HandsetsRequest, ListsRequest, RoutesRequest, SettingsRequest,
 };
-use smsc_raft::model::handset_range::Behaviour;
 use smsc_raft::model::{
-    Account, AccountDelete, DistributionList, HandsetDelete, HandsetRange, ListDelete, Route, RouteDelete, Settings,
+    Account, AccountDelete, DistributionList, HandsetDelete, HandsetRange, ListDelete, NumberPlan, RetryPolicy, Route,
+    RouteDelete, Settings,
 };
 
 use crate::connect::{Client, ConnectArgs};
 use crate::exit::Failure;
+use crate::handset::RangeEntry;
+use crate::list;
 use crate::output::{Format, json, print};
 use crate::policy::{OutbindEntry, SessionEntry};
+use crate::retry::PolicyEntry;
+use crate::route::RouteEntry;
 use crate::words::{AlphabetWord, ContentWord, OperationWord};
-use crate::{handset, list};
 
 /// What `apply` is told.
 #[derive(Clone, Debug, Args)]
@@ -48,7 +51,7 @@ struct ClusterFile {
     #[serde(default)]
     lists: Vec<ListEntry>,
     #[serde(default)]
-    handsets: Vec<HandsetEntry>,
+    handsets: Vec<RangeEntry>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -60,6 +63,20 @@ struct SettingsEntry {
     receipt_validity_s: u64,
     final_retention_s: u64,
     transaction_timer_s: u32,
+    number_waiting_max: u64,
+    account_waiting_max: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number_plan: Option<PlanEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    retry: Vec<PolicyEntry>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct PlanEntry {
+    country_code: String,
+    national_prefix: String,
+    international_prefix: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -102,6 +119,8 @@ struct AccountEntry {
     session: SessionEntry,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outbind: Option<OutbindEntry>,
+    #[serde(default)]
+    waiting_max: u64,
 }
 
 /// Members are digits, or ton/npi/digits.
@@ -112,28 +131,6 @@ struct ListEntry {
     #[serde(default)]
     account: String,
     members: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct RouteEntry {
-    prefix: String,
-    target: String,
-    #[serde(default)]
-    account: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct HandsetEntry {
-    prefix: String,
-    behaviour: String,
-    #[serde(default)]
-    absent_ms: u32,
-    #[serde(default)]
-    delay_ms: u32,
-    #[serde(default)]
-    error: u32,
 }
 
 fn yes() -> bool {
@@ -169,7 +166,7 @@ enum Step {
     DeleteAccount(String),
     DeleteHandset(String),
     PutAccount(Box<AccountPutRequest>),
-    PutRoute(Route),
+    PutRoute(Box<Route>),
     PutList(DistributionList),
     PutHandset(HandsetRange),
     PutSettings(Settings),
@@ -201,7 +198,7 @@ impl Step {
             Step::PutList(list) => client.list_put(list).await.map(drop),
             Step::DeleteHandset(prefix) => client.handset_delete(HandsetDelete { prefix }).await.map(drop),
             Step::PutAccount(put) => client.account_put(*put).await.map(drop),
-            Step::PutRoute(route) => client.route_put(route).await.map(drop),
+            Step::PutRoute(route) => client.route_put(*route).await.map(drop),
             Step::PutHandset(range) => client.handset_put(range).await.map(drop),
             Step::PutSettings(settings) => client.settings_put(settings).await.map(drop),
         }?;
@@ -242,7 +239,8 @@ pub async fn apply(connect: &ConnectArgs, args: ApplyArgs, format: Format) -> Re
     })
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+/// The text of a file, or of standard input for `-`.
+pub fn read(path: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().read_to_string(&mut text).map(drop)
@@ -265,13 +263,14 @@ fn parse(text: &str) -> Result<ClusterFile, String> {
 fn steps(file: ClusterFile, stored: &Stored, prune: bool) -> Result<Vec<Step>, String> {
     let mut steps = Vec::new();
     if prune {
-        let routes: BTreeSet<_> = file.routes.iter().map(|r| (r.account.as_str(), r.prefix.as_str())).collect();
+        let routes: BTreeSet<_> = file.routes.iter().map(|r| (&r.account, &r.prefix, &r.name)).collect();
         let accounts: BTreeSet<_> = file.accounts.iter().map(|a| a.system_id.as_str()).collect();
         let lists: BTreeSet<_> = file.lists.iter().map(|list| list.name.as_str()).collect();
         let handsets: BTreeSet<_> = file.handsets.iter().map(|h| h.prefix.as_str()).collect();
-        let gone = stored.routes.iter().filter(|r| !routes.contains(&(r.account.as_str(), r.prefix.as_str())));
+        let gone = stored.routes.iter().filter(|r| !routes.contains(&(&r.account, &r.prefix, &r.name)));
         steps.extend(gone.map(|route| {
-            Step::DeleteRoute(RouteDelete { prefix: route.prefix.clone(), account: route.account.clone() })
+            let Route { prefix, account, name, .. } = route.clone();
+            Step::DeleteRoute(RouteDelete { prefix, account, name })
         }));
         let gone = stored.lists.iter().filter(|list| !lists.contains(list.name.as_str()));
         steps.extend(gone.map(|list| Step::DeleteList(list.name.clone())));
@@ -283,8 +282,12 @@ fn steps(file: ClusterFile, stored: &Stored, prune: bool) -> Result<Vec<Step>, S
     for entry in file.accounts {
         steps.extend(account_step(entry, stored)?.map(|put| Step::PutAccount(Box::new(put))));
     }
-    let routes = file.routes.into_iter().map(|r| Route { prefix: r.prefix, target: r.target, account: r.account });
-    steps.extend(routes.filter(|route| !stored.routes.contains(route)).map(Step::PutRoute));
+    for entry in file.routes {
+        let route = Route::try_from(entry)?;
+        if !stored.routes.contains(&route) {
+            steps.push(Step::PutRoute(Box::new(route)));
+        }
+    }
     for entry in file.lists {
         let list = list_of(entry)?;
         if !stored.lists.contains(&list) {
@@ -292,7 +295,7 @@ fn steps(file: ClusterFile, stored: &Stored, prune: bool) -> Result<Vec<Step>, S
         }
     }
     for entry in file.handsets {
-        let range = handset_of(entry)?;
+        let range = HandsetRange::try_from(entry)?;
         if !stored.handsets.contains(&range) {
             steps.push(Step::PutHandset(range));
         }
@@ -327,6 +330,7 @@ fn account_step(entry: AccountEntry, stored: &Stored) -> Result<Option<AccountPu
         receipts_to_submitter: entry.receipts_to_submitter,
         session: entry.session.into_policy(),
         outbind: entry.outbind.map(|entry| entry.into_outbind(known.and_then(|known| known.outbind.as_ref()))),
+        waiting_max: entry.waiting_max,
     };
     if entry.password.is_none() && known == Some(&account) {
         return Ok(None);
@@ -340,20 +344,6 @@ fn list_of(entry: ListEntry) -> Result<DistributionList, String> {
     Ok(DistributionList { name: entry.name, account: entry.account, members })
 }
 
-fn handset_of(entry: HandsetEntry) -> Result<HandsetRange, String> {
-    let behaviours = [Behaviour::Deliver, Behaviour::Fail, Behaviour::Absent];
-    let behaviour = behaviours.into_iter().find(|b| handset::word(*b) == entry.behaviour).ok_or_else(|| {
-        format!("handsets {}: behaviour {:?} is none of deliver, fail, absent", entry.prefix, entry.behaviour)
-    })?;
-    Ok(HandsetRange {
-        prefix: entry.prefix,
-        behaviour: behaviour as i32,
-        absent_ms: entry.absent_ms,
-        delay_ms: entry.delay_ms,
-        error: entry.error,
-    })
-}
-
 fn settings_of(entry: SettingsEntry) -> Settings {
     Settings {
         retry_delays_ms: entry.retry_delays_ms,
@@ -362,6 +352,14 @@ fn settings_of(entry: SettingsEntry) -> Settings {
         receipt_validity_s: entry.receipt_validity_s,
         final_retention_s: entry.final_retention_s,
         transaction_timer_s: entry.transaction_timer_s,
+        retry: entry.retry.into_iter().map(RetryPolicy::from).collect(),
+        number_waiting_max: entry.number_waiting_max,
+        account_waiting_max: entry.account_waiting_max,
+        number_plan: entry.number_plan.map(|plan| NumberPlan {
+            country_code: plan.country_code,
+            national_prefix: plan.national_prefix,
+            international_prefix: plan.international_prefix,
+        }),
     }
 }
 
@@ -386,20 +384,18 @@ fn file_of(stored: Stored) -> ClusterFile {
         receipts_to_submitter: account.receipts_to_submitter,
         session: account.session.map(SessionEntry::of).unwrap_or_default(),
         outbind: account.outbind.map(OutbindEntry::of),
+        waiting_max: account.waiting_max,
     };
-    let handset = |range: HandsetRange| HandsetEntry {
-        behaviour: handset::word(range.behaviour()).to_owned(),
-        prefix: range.prefix,
-        absent_ms: range.absent_ms,
-        delay_ms: range.delay_ms,
-        error: range.error,
+    let plan = |plan: NumberPlan| PlanEntry {
+        country_code: plan.country_code,
+        national_prefix: plan.national_prefix,
+        international_prefix: plan.international_prefix,
     };
     let list = |list: DistributionList| ListEntry {
         name: list.name,
         account: list.account,
         members: list.members.iter().map(list::text_of).collect(),
     };
-    let route = |route: Route| RouteEntry { prefix: route.prefix, target: route.target, account: route.account };
     ClusterFile {
         settings: Some(SettingsEntry {
             retry_delays_ms: stored.settings.retry_delays_ms,
@@ -408,11 +404,15 @@ fn file_of(stored: Stored) -> ClusterFile {
             receipt_validity_s: stored.settings.receipt_validity_s,
             final_retention_s: stored.settings.final_retention_s,
             transaction_timer_s: stored.settings.transaction_timer_s,
+            number_waiting_max: stored.settings.number_waiting_max,
+            account_waiting_max: stored.settings.account_waiting_max,
+            number_plan: stored.settings.number_plan.map(plan),
+            retry: stored.settings.retry.into_iter().map(PolicyEntry::from).collect(),
         }),
         accounts: stored.accounts.into_iter().map(account).collect(),
-        routes: stored.routes.into_iter().map(route).collect(),
+        routes: stored.routes.into_iter().map(RouteEntry::from).collect(),
         lists: stored.lists.into_iter().map(list).collect(),
-        handsets: stored.handsets.into_iter().map(handset).collect(),
+        handsets: stored.handsets.into_iter().map(RangeEntry::from).collect(),
     }
 }
 
@@ -453,7 +453,7 @@ mod tests {
                 outbind: Some(Outbind { addr: "a:1".to_owned(), password: "p".to_owned(), ..Default::default() }),
                 ..Default::default()
             }],
-            routes: vec![Route { prefix: "49".to_owned(), target: "handset".to_owned(), account: String::new() }],
+            routes: vec![Route { prefix: "49".to_owned(), target: "handset".to_owned(), ..Default::default() }],
             lists: vec![DistributionList {
                 name: "friends".to_owned(),
                 members: vec![list::member("2/1/5551").expect("well")],

@@ -10,8 +10,10 @@ mod file;
 mod handset;
 mod list;
 mod message;
+mod numbers;
 mod output;
 mod policy;
+mod retry;
 mod route;
 mod sessions;
 mod settings;
@@ -66,13 +68,19 @@ enum Command {
     /// The distribution lists of submit_multi.
     #[command(subcommand)]
     List(list::ListCommand),
+    /// Lists of numbers that routes ask.
+    #[command(subcommand)]
+    Numbers(numbers::NumbersCommand),
+    /// When failed attempts are repeated, by link and class of error.
+    #[command(subcommand)]
+    Retry(retry::RetryCommand),
     /// Find, show and cancel messages.
     #[command(subcommand)]
     Message(message::MessageCommand),
     /// The simulated handsets.
     #[command(subcommand)]
     Handset(handset::HandsetCommand),
-    /// Retry schedule, validity, retention.
+    /// Validity, retention, limits, how numbers are written.
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
     /// Make the cluster's certificates.
@@ -113,6 +121,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Account(command) => account::run(connect, command, format).await,
         Command::Route(command) => route::run(connect, command, format).await,
         Command::List(command) => list::run(connect, command, format).await,
+        Command::Numbers(command) => numbers::run(connect, command, format).await,
+        Command::Retry(command) => retry::run(connect, command, format).await,
         Command::Message(command) => message::run(connect, command, format).await,
         Command::Handset(command) => handset::run(connect, command, format).await,
         Command::Settings(command) => settings::run(connect, command, format).await,
@@ -139,6 +149,11 @@ mod tests {
             "smscctl --socket a.sock status --json",
             "smscctl --socket a.sock account put esme1 --password secret1 --short-code 1000",
             "smscctl --socket a.sock handset put 1777 absent --absent-ms 7000",
+            "smscctl handset off 1555",
+            "smscctl route put 49 link:x --name night --hours 20:00-06:00 --days mon,tue --weight 3 --utc-offset-minutes -60",
+            "smscctl route test 4917 --account esme1 --json",
+            "smscctl numbers import ported -",
+            "smscctl retry set --class memory-full --delays-ms 1000,2000 --attempts-max 3",
             "smscctl handset send 15550001 1000 Hello",
             "smscctl account put esme1 --default-alphabet latin1 --receipt-content tlvs --receipt-utc-offset-min -330",
             "smscctl list put friends 15551,15552 --account esme1",

@@ -4,18 +4,22 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use smsc_proto::rpc::admin::{MessageCancelRequest, MessageFindRequest, MessageShowRequest, MessageView as Known};
 use smsc_proto::text::Alphabet;
-use smsc_raft::model::{Address, MessageKind, QueueKind, Submission};
+use smsc_raft::model::{
+    Address, AttemptOutcome, DeliveryAttempt, FinalRecord, MessageKind, MessageState, QueueKind, Submission,
+};
 
 use crate::connect::ConnectArgs;
 use crate::exit::Failure;
 use crate::output::{Format, dash, table, time};
+use crate::retry;
 
 /// The fields of the subcommands' JSON.
 pub const JSON_HELP: &str = "\
 JSON fields, for each message:
   id (text), state (scheduled|enroute|delivered|expired|deleted|undeliverable|accepted|unknown|rejected|skipped),
   final, kind (submitted|mo|receipt), account, source, destination, accepted_at, final_at, attempts, error (network
-  error code), receipt_id, receipt_for; while it waits also queue, due_at, expires_at, scheduled_at, data_coding, text
+  error code), receipt_id, receipt_for, link, tries (at, link, outcome temporary|delivered|permanent|accepted, class,
+  error; those that are kept, the latest at the end); while it waits also queue, due_at, expires_at, scheduled_at, data_coding, text
   (null if it cannot be shown), bytes_hex. Times are UTC, null for none.";
 
 /// The subcommands.
@@ -75,8 +79,37 @@ struct MessageView {
     error: u32,
     receipt_id: Option<String>,
     receipt_for: Option<String>,
+    link: String,
+    tries: Vec<TryView>,
     #[serde(flatten)]
     waiting: Option<WaitingView>,
+}
+
+#[derive(Debug, Serialize)]
+struct TryView {
+    at: Option<String>,
+    link: String,
+    outcome: &'static str,
+    class: Option<&'static str>,
+    error: u32,
+}
+
+impl From<&DeliveryAttempt> for TryView {
+    fn from(attempt: &DeliveryAttempt) -> Self {
+        let (outcome, failed) = match attempt.outcome() {
+            AttemptOutcome::Temporary => ("temporary", true),
+            AttemptOutcome::Delivered => ("delivered", false),
+            AttemptOutcome::Permanent => ("permanent", false),
+            AttemptOutcome::Accepted => ("accepted", false),
+        };
+        Self {
+            at: time(attempt.at_ms),
+            link: attempt.link.clone(),
+            outcome,
+            class: failed.then(|| retry::word(attempt.class())),
+            error: attempt.error,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -88,6 +121,8 @@ struct WaitingView {
     data_coding: u32,
     text: Option<String>,
     bytes_hex: String,
+    /// The id under which another message centre has it.
+    remote_id: Option<String>,
 }
 
 /// Does it and prints.
@@ -165,6 +200,8 @@ fn view(known: Known) -> MessageView {
             error: record.error,
             receipt_id: some_id(record.receipt_id),
             receipt_for: some_id(record.receipt_for),
+            tries: tries(&record),
+            link: record.link,
             account: record.account,
             ..base
         };
@@ -179,6 +216,8 @@ fn view(known: Known) -> MessageView {
         attempts: message.attempts,
         error: message.last_error,
         receipt_for: some_id(submission.receipt_for),
+        tries: message.attempt_log.iter().map(TryView::from).collect(),
+        link: message.handed.as_ref().map_or(&submission.link, |handed| &handed.link).clone(),
         waiting: Some(WaitingView {
             queue: queue(&submission),
             due_at: time(message.due_at_ms),
@@ -187,10 +226,32 @@ fn view(known: Known) -> MessageView {
             data_coding: submission.data_coding,
             text: text(&submission),
             bytes_hex: submission.short_message.iter().map(|byte| format!("{byte:02x}")).collect(),
+            remote_id: message.handed.map(|handed| handed.remote_id),
         }),
         account: submission.account,
         ..base
     }
+}
+
+/// The attempts that are kept of a message that is final; the one that ended it is told by the record itself.
+fn tries(record: &FinalRecord) -> Vec<TryView> {
+    let mut tries: Vec<_> = record.attempt_log.iter().map(TryView::from).collect();
+    if record.attempted {
+        tries.push(TryView {
+            at: time(record.final_at_ms),
+            link: record.link.clone(),
+            outcome: match record.state() {
+                MessageState::Delivered => "delivered",
+                MessageState::Accepted => "accepted",
+                // An attempt that failed for now, when the validity was over.
+                MessageState::Expired => "temporary",
+                _ => "permanent",
+            },
+            class: None,
+            error: record.error,
+        });
+    }
+    tries
 }
 
 fn kind(kind: MessageKind) -> &'static str {
@@ -240,6 +301,7 @@ fn detail(view: &MessageView) -> String {
         ("error", error),
         ("receipt", view.receipt_id.clone().unwrap_or_default()),
         ("receipt for", view.receipt_for.clone().unwrap_or_default()),
+        ("link", view.link.clone()),
     ];
     if let Some(waiting) = &view.waiting {
         lines.extend([
@@ -250,13 +312,22 @@ fn detail(view: &MessageView) -> String {
             ("text", waiting.text.clone().unwrap_or_else(|| format!("(hex) {}", waiting.bytes_hex))),
         ]);
     }
+    if let Some(remote_id) = view.waiting.as_ref().and_then(|waiting| waiting.remote_id.clone()) {
+        lines.push(("accepted as", remote_id));
+    }
+    lines.extend(view.tries.iter().map(|tried| {
+        let class = tried.class.map(|class| format!(", {class}")).unwrap_or_default();
+        let error = if tried.error == 0 { String::new() } else { format!(", error {}", tried.error) };
+        let at = tried.at.as_deref().unwrap_or("");
+        ("attempt", format!("{at} {} {}{class}{error}", tried.link, tried.outcome))
+    }));
     let lines = lines.into_iter().filter(|(_, value)| !value.is_empty());
     lines.map(|(name, value)| format!("{name:<12} {value}\n")).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use smsc_raft::model::{FinalRecord, Message, MessageState};
+    use smsc_raft::model::Message;
 
     use super::*;
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use smsc_raft::leadership::Leadership;
 use smsc_raft::machine::{Change, Machine};
-use smsc_raft::model::{Command, MessageState};
+use smsc_raft::model::command::Op;
+use smsc_raft::model::{Command, Message, MessageState, Settings, Submit};
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::{ProposeError, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +25,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::delivery::ends::Ends;
 use crate::delivery::engine::{DeliveryEngine, Effect, EngineConfig, LinkResult, Load, Loaded};
 use crate::delivery::handset::{HandsetEvent, Handsets};
+use crate::delivery::mo;
 use crate::delivery::route::RouteTable;
 use crate::metrics::{AttemptResult, FinalState, LinkKind, Metrics};
 use crate::smpp::ports::{DeliverResult, Receivers, SessionHandle, ToSession};
@@ -144,6 +146,8 @@ struct Driver {
     table: TableSource,
     ends: Arc<Ends>,
     engine: DeliveryEngine,
+    routes: Arc<RouteTable>,
+    settings: Settings,
     handsets: Handsets,
     sessions: HashMap<u64, mpsc::Sender<ToSession>>,
     changes: mpsc::UnboundedReceiver<Vec<Change>>,
@@ -170,14 +174,17 @@ impl Driver {
         let (stamp_ms, settings) = store.read(|machine| Ok((machine.stamp_ms(), machine.settings())))?;
         let now_ms = stamp_ms.max(SystemClock.wall().as_millis());
         let config = EngineConfig { seed: leadership.term, ..Default::default() };
+        let routes = table();
         Ok(Self {
-            engine: DeliveryEngine::new(now_ms, config, table(), &settings),
+            engine: DeliveryEngine::new(now_ms, config, routes.clone(), &settings),
+            routes,
+            settings,
+            handsets: Handsets::new(HANDSETS_REMEMBERED, leadership.term),
             store,
             leadership,
             metrics,
             table,
             ends,
-            handsets: Handsets::new(HANDSETS_REMEMBERED),
             sessions: HashMap::new(),
             changes,
             received,
@@ -277,7 +284,7 @@ impl Driver {
             }
             Input::Delivered { session_id, message_id, result } => {
                 let result = LinkResult::from(result);
-                self.metrics.attempts(LinkKind::Esme).inc(attempt_result(result));
+                self.metrics.attempts(LinkKind::Esme).inc(attempt_result(&result));
                 self.engine.session_outcome(self.now_ms, session_id, message_id, result);
             }
             Input::Recorded(Ok(())) => self.recording -= 1,
@@ -296,8 +303,11 @@ impl Driver {
     }
 
     fn configure(&mut self) -> Result<(), End> {
-        let settings = self.store.read(|machine| Ok(machine.settings())).map_err(stopped)?;
-        self.engine.configure((self.table)(), &settings);
+        self.settings = self.store.read(|machine| Ok(machine.settings())).map_err(stopped)?;
+        self.routes = (self.table)();
+        self.engine.configure(self.routes.clone(), &self.settings);
+        let routes = &self.routes;
+        self.handsets.changed(self.now_ms, |number| routes.handset(number).map(|range| &**range));
         self.configure_at_ms = u64::MAX;
         self.configured_at_ms = self.now_ms;
         Ok(())
@@ -318,8 +328,12 @@ impl Driver {
                     Effect::Propose(command) => commands.push(command),
                     Effect::Load(load) => self.loads.push_back(load),
                     Effect::SendToSession { session_id, message } => self.send(session_id, message),
+                    // No link of this kind has been told of.
+                    Effect::SendToLink { message, .. } => {
+                        self.engine.link_outcome(self.now_ms, message.id, LinkResult::Lost);
+                    }
                     Effect::SendToHandset { message, number, range, failing_since_ms } => {
-                        self.handsets.deliver(self.now_ms, message.id, &number, range.as_deref(), failing_since_ms);
+                        self.handsets.deliver(self.now_ms, &message, &number, range.as_deref(), failing_since_ms);
                     }
                     Effect::WatchHandset { number, range, failing_since_ms } => {
                         self.handsets.watch(self.now_ms, &number, &range, failing_since_ms);
@@ -327,7 +341,7 @@ impl Driver {
                 }
             }
             if let Some(event) = self.handsets.poll(self.now_ms) {
-                self.handset_event(event);
+                commands.extend(self.handset_event(event));
             } else if loads < LOADS_PER_TURN
                 && let Some(load) = self.loads.pop_front()
             {
@@ -344,7 +358,7 @@ impl Driver {
         Ok(())
     }
 
-    fn send(&mut self, session_id: u64, message: Arc<smsc_raft::model::Message>) {
+    fn send(&mut self, session_id: u64, message: Arc<Message>) {
         let id = message.id;
         let Some(session) = self.sessions.get(&session_id) else {
             return self.engine.session_outcome(self.now_ms, session_id, id, LinkResult::Lost);
@@ -360,14 +374,28 @@ impl Driver {
         }
     }
 
-    fn handset_event(&mut self, event: HandsetEvent) {
+    /// Returns what is to be put into the log beside what the engine asks.
+    fn handset_event(&mut self, event: HandsetEvent) -> Option<Command> {
         match event {
             HandsetEvent::Done { id, result } => {
                 let result = LinkResult::from(result);
-                self.metrics.attempts(LinkKind::Handset).inc(attempt_result(result));
-                self.engine.handset_outcome(self.now_ms, id, result);
+                self.metrics.attempts(LinkKind::Handset).inc(attempt_result(&result));
+                self.engine.link_outcome(self.now_ms, id, result);
             }
             HandsetEvent::Reachable { number } => self.engine.reachable(self.now_ms, &number),
+            HandsetEvent::Answer { number, message } => return self.answer(&number, &message),
+        }
+        None
+    }
+
+    /// A handset's answer is a message of its own; where nobody takes it, as from a name, there is none.
+    fn answer(&self, number: &str, message: &Message) -> Option<Command> {
+        match mo::answer(&self.routes, number, message, self.now_ms, self.settings.validity_default_s) {
+            Ok(submission) => Some(Command { op: Some(Op::Submit(Submit { submission: Some(submission) })) }),
+            Err(error) => {
+                tracing::debug!(number, %error, "a handset's answer goes nowhere");
+                None
+            }
         }
     }
 
@@ -408,9 +436,9 @@ fn read(machine: &Machine, load: Load) -> io::Result<Loaded> {
     })
 }
 
-fn attempt_result(result: LinkResult) -> AttemptResult {
+fn attempt_result(result: &LinkResult) -> AttemptResult {
     match result {
-        LinkResult::Delivered => AttemptResult::Delivered,
+        LinkResult::Delivered | LinkResult::Accepted { .. } => AttemptResult::Delivered,
         LinkResult::Temporary { .. } => AttemptResult::Temporary,
         LinkResult::Permanent { .. } => AttemptResult::Permanent,
         LinkResult::Lost => AttemptResult::Lost,

@@ -74,7 +74,7 @@ impl Node {
 
     async fn range(&self, prefix: &str, behaviour: Behaviour, absent_ms: u32, delay_ms: u32) {
         let (prefix, behaviour) = (prefix.to_owned(), behaviour as i32);
-        let range = HandsetRange { prefix, behaviour, absent_ms, delay_ms, error: 0 };
+        let range = HandsetRange { prefix, behaviour, absent_ms, delay_ms, ..Default::default() };
         self.store.propose(Op::HandsetPut(HandsetPut { range: Some(range) })).await.expect("stored");
     }
 

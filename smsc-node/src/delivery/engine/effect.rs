@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smsc_proto::status::CommandStatus;
 use smsc_proto::types::NetworkErrorCode;
 use smsc_raft::machine::keys::{DueKey, QueueKey};
-use smsc_raft::model::{Command, HandsetRange, Message, MessageState, Queue};
+use smsc_raft::model::{Command, ErrorClass, HandsetRange, Message, MessageState, Queue};
 
 use super::backlog::Position;
 use crate::delivery::handset::HandsetResult;
@@ -16,12 +16,24 @@ use crate::smpp::ports::DeliverResult;
 const MESSAGE_CENTRE: u8 = 8;
 
 /// How a delivery ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkResult {
     /// The other side has it.
     Delivered,
+    /// Another message centre has it and owes a report, which comes by `DeliveryEngine::reported`. The number's next
+    /// message goes on meanwhile.
+    Accepted {
+        /// message_id of its submit_sm_resp.
+        remote_id: String,
+        /// How long after the end of its validity the report is waited for. Milliseconds.
+        grace_ms: u64,
+        /// The message's state when no report comes: expired, unknown or accepted.
+        give_up_state: MessageState,
+    },
     /// Try again later.
     Temporary {
+        /// Which schedule it follows.
+        class: ErrorClass,
         /// network_error_code as the records keep it.
         error: u32,
     },
@@ -29,10 +41,10 @@ pub enum LinkResult {
     Permanent {
         /// network_error_code as the records keep it.
         error: u32,
-        /// Undeliverable or rejected.
+        /// Undeliverable or rejected; accepted, for a message that a link took and never reports on.
         state: MessageState,
     },
-    /// The session ended before it answered. No attempt: the message goes out again at once.
+    /// The session or link ended before it answered. No attempt: the message goes out again at once.
     Lost,
 }
 
@@ -40,8 +52,10 @@ impl From<HandsetResult> for LinkResult {
     fn from(result: HandsetResult) -> Self {
         match result {
             HandsetResult::Delivered => Self::Delivered,
-            HandsetResult::Absent { error } => Self::Temporary { error },
-            HandsetResult::Failed { error } => Self::Permanent { error, state: MessageState::Undeliverable },
+            HandsetResult::Failed { error, class } if class != ErrorClass::Permanent => {
+                Self::Temporary { class, error }
+            }
+            HandsetResult::Failed { error, .. } => Self::Permanent { error, state: MessageState::Undeliverable },
         }
     }
 }
@@ -59,11 +73,13 @@ impl From<DeliverResult> for LinkResult {
         let error = error_of(code);
         match status {
             CommandStatus::ESME_ROK => Self::Delivered,
-            CommandStatus::ESME_RX_T_APPN
-            | CommandStatus::ESME_RMSGQFUL
-            | CommandStatus::ESME_RTHROTTLED
-            | CommandStatus::ESME_RSYSERR
-            | CommandStatus::ESME_RINVBNDSTS => Self::Temporary { error },
+            CommandStatus::ESME_RX_T_APPN | CommandStatus::ESME_RINVBNDSTS => {
+                Self::Temporary { class: ErrorClass::Unknown, error }
+            }
+            CommandStatus::ESME_RMSGQFUL | CommandStatus::ESME_RTHROTTLED => {
+                Self::Temporary { class: ErrorClass::Congestion, error }
+            }
+            CommandStatus::ESME_RSYSERR => Self::Temporary { class: ErrorClass::SystemFailure, error },
             CommandStatus::ESME_RX_R_APPN => Self::Permanent { error, state: MessageState::Rejected },
             _ => Self::Permanent { error, state: MessageState::Undeliverable },
         }
@@ -145,7 +161,15 @@ pub enum Effect {
         /// The message.
         message: Arc<Message>,
     },
-    /// Deliver to a simulated handset; its answer comes back by `DeliveryEngine::handset_outcome`.
+    /// Hand to a link that was told of by `DeliveryEngine::link_up`; its answer comes back by
+    /// `DeliveryEngine::link_outcome`.
+    SendToLink {
+        /// The link.
+        link: Arc<str>,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// Deliver to a simulated handset; its answer comes back by `DeliveryEngine::link_outcome`.
     SendToHandset {
         /// The message.
         message: Arc<Message>,
@@ -178,8 +202,13 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let of = |status| LinkResult::from(DeliverResult::Refused(status));
-        for status in [CommandStatus::ESME_RX_T_APPN, CommandStatus::ESME_RMSGQFUL, CommandStatus::ESME_RTHROTTLED] {
-            assert_eq!(of(status), LinkResult::Temporary { error: 8 << 16 | status.0 });
+        for (status, class) in [
+            (CommandStatus::ESME_RX_T_APPN, ErrorClass::Unknown),
+            (CommandStatus::ESME_RMSGQFUL, ErrorClass::Congestion),
+            (CommandStatus::ESME_RTHROTTLED, ErrorClass::Congestion),
+            (CommandStatus::ESME_RSYSERR, ErrorClass::SystemFailure),
+        ] {
+            assert_eq!(of(status), LinkResult::Temporary { class, error: 8 << 16 | status.0 });
         }
         let rejected = LinkResult::Permanent { error: 8 << 16 | 0x66, state: MessageState::Rejected };
         assert_eq!(of(CommandStatus::ESME_RX_R_APPN), rejected);

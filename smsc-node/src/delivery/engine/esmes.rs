@@ -8,7 +8,9 @@ use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{Message, MessageKind, QueueKind};
 
 use super::backlog::{Backlog, Position};
-use super::{DeliveryEngine, Effect, Ended, EngineConfig, LinkResult, Load, State, content, is_expired};
+use super::outcome::{Attempt, Ended};
+use super::{DeliveryEngine, Effect, EngineConfig, LinkResult, Load, State, With, content, is_expired};
+use crate::delivery::route::LINK_ESME;
 use crate::smpp::serves::Serves;
 
 /// Messages of an account held ready beside twice the windows of its sessions.
@@ -310,7 +312,7 @@ impl DeliveryEngine {
                 Some(message) if expired(message) => {
                     let ended = Ended::expired(message);
                     queue.ready.remove(place);
-                    self.record(now_ms, place.id, ended);
+                    self.record(now_ms, place.id, "", ended);
                     continue;
                 }
                 Some(message) => self.esmes.taker(account, message),
@@ -443,9 +445,9 @@ impl DeliveryEngine {
         let key = entry.queue.clone();
         match &mut entry.state {
             State::OnSession(session) if *session == session_id => {
-                let failures = entry.message.attempts;
-                match Ended::of(result, &self.retry, now_ms, failures, id) {
-                    Some(ended) => self.record(now_ms, id, ended),
+                let attempt = Attempt { now_ms, link: LINK_ESME, failures: entry.message.attempts };
+                match Ended::of(result, &entry.message, &self.retry, attempt) {
+                    Some(ended) => self.record(now_ms, id, LINK_ESME, ended),
                     None => match self.esmes.queues.get_mut(&key.key) {
                         Some(queue) => {
                             entry.state = State::Waiting;
@@ -457,7 +459,7 @@ impl DeliveryEngine {
                 }
                 self.esmes.answered(session_id, id);
             }
-            State::Orphan { session, again } if *session == Some(session_id) => {
+            State::Orphan { with, again } if *with == With::Session(session_id) => {
                 let again = again.take();
                 self.index.remove(id);
                 self.esmes.answered(session_id, id);

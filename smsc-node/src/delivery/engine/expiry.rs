@@ -5,7 +5,8 @@ use std::sync::Arc;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::Message;
 
-use super::{DeliveryEngine, Effect, Ended, EngineConfig, Load, State, content};
+use super::outcome::Ended;
+use super::{DeliveryEngine, Effect, EngineConfig, Load, State, content};
 
 /// Between two looks at what has expired: validity is counted in whole seconds.
 const LOOK_MS: u64 = 500;
@@ -64,7 +65,7 @@ impl DeliveryEngine {
                 self.numbers.ending(&queue.key);
             }
             self.index.insert(message, queue, State::Waiting);
-            self.record(now_ms, id, ended);
+            self.record(now_ms, id, "", ended);
         }
     }
 }

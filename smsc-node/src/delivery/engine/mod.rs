@@ -8,14 +8,17 @@
 //! fails, leadership is gone and the engine is dropped.
 //!
 //! Towards a number one message is under way at a time, in order, and a failure makes the whole queue wait
-//! (`numbers`). Towards an account messages go to whichever receiver has room in its window, and a failure puts off
+//! (`numbers`), whichever link leads there; each link has its window and rate, and accounts take turns at it (`links`).
+//! Towards an account messages go to whichever receiver has room in its window, and a failure puts off
 //! that message alone (`esmes`).
 
 mod backlog;
 mod effect;
 mod esmes;
 mod expiry;
+mod links;
 mod numbers;
+mod outcome;
 
 #[cfg(test)]
 mod tests;
@@ -27,15 +30,15 @@ pub use backlog::Position;
 pub use effect::{Effect, LinkResult, Load, Loaded};
 use esmes::Esmes;
 use expiry::Expiry;
+pub use links::LinkCapacity;
+use links::Links;
 use numbers::Numbers;
 use smsc_raft::machine::Change;
 use smsc_raft::machine::keys::QueueKey;
-use smsc_raft::model::command::Op;
-use smsc_raft::model::{AttemptDone, Command, Finish, Message, MessageState, Settings, Submission};
+use smsc_raft::model::{Message, Settings, Submission};
 
-use super::receipt;
-use super::retry::RetryPolicy;
-use super::route::RouteTable;
+use super::retry::RetryPolicies;
+use super::route::{LINK_HANDSET, RouteTable};
 
 /// Bounds of an engine.
 #[derive(Clone, Copy, Debug)]
@@ -63,20 +66,38 @@ enum State {
     PutOff(u64),
     /// Sent to a session, not answered.
     OnSession(u64),
-    /// Sent to a handset, not answered.
-    OnHandset,
+    /// Sent to a link, not answered.
+    OnLink(Arc<str>),
     /// Its outcome is proposed.
     Recording {
-        /// The outcome is that it was delivered.
+        /// The outcome is that it has left: delivered, or accepted by another message centre.
         delivered: bool,
+        /// It counts as a failure of the number, when it is one.
+        counts: bool,
     },
-    /// Finished by somebody else while it was on its way; kept until the link answers.
+    /// Finished by somebody else while it was on its way; kept until whoever has it answers.
     Orphan {
-        /// The session that has it, if one has.
-        session: Option<u64>,
+        /// Who has it.
+        with: With,
         /// It was stored again under its id, meanwhile.
         again: Option<Arc<Message>>,
     },
+}
+
+/// What a message's waiting on says of its number.
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    /// It moves the number's schedule on.
+    counts: bool,
+    /// It was sent, in vain.
+    tried: bool,
+}
+
+/// Who has a message that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum With {
+    Session(u64),
+    Link(Arc<str>),
 }
 
 #[derive(Debug)]
@@ -134,10 +155,11 @@ impl Index {
 pub struct DeliveryEngine {
     config: EngineConfig,
     routes: Arc<RouteTable>,
-    retry: RetryPolicy,
+    retry: RetryPolicies,
     receipt_validity_s: u64,
     index: Index,
     numbers: Numbers,
+    links: Links,
     esmes: Esmes,
     expiry: Expiry,
     effects: VecDeque<Effect>,
@@ -156,15 +178,19 @@ impl DeliveryEngine {
         let mut engine = Self {
             config,
             routes,
-            retry: RetryPolicy::new(&settings.retry_delays_ms, config.seed),
+            retry: RetryPolicies::new(settings, config.seed),
             receipt_validity_s: settings.receipt_validity_s,
             index: Index::default(),
             numbers: Numbers::new(&config),
+            links: Links::new(now_ms, &config),
             esmes: Esmes::new(&config),
             expiry: Expiry::new(now_ms, &config),
             effects: VecDeque::new(),
             paused: false,
         };
+        // Handsets are part of this node; slow ones may have half of the numbers that are held.
+        let handsets = LinkCapacity { window: config.window_messages / 10, rate_per_s: 0 };
+        engine.links.set_up(&Arc::from(LINK_HANDSET), handsets);
         engine.scan_numbers();
         engine
     }
@@ -172,7 +198,7 @@ impl DeliveryEngine {
     /// Accounts, routes, handsets or settings changed.
     pub fn configure(&mut self, routes: Arc<RouteTable>, settings: &Settings) {
         self.routes = routes;
-        self.retry = RetryPolicy::new(&settings.retry_delays_ms, self.config.seed);
+        self.retry = RetryPolicies::new(settings, self.config.seed);
         self.receipt_validity_s = settings.receipt_validity_s;
     }
 
@@ -183,7 +209,7 @@ impl DeliveryEngine {
 
     /// When [`DeliveryEngine::timeout`] is to be called, UTC milliseconds.
     pub fn next_deadline_ms(&self) -> u64 {
-        [self.numbers.next_deadline_ms(), self.esmes.next_deadline_ms()]
+        [self.numbers.next_deadline_ms(), self.links.next_deadline_ms(), self.esmes.next_deadline_ms()]
             .into_iter()
             .flatten()
             .fold(self.expiry.next_deadline_ms(), u64::min)
@@ -208,6 +234,7 @@ impl DeliveryEngine {
     /// Time has come for something.
     pub fn timeout(&mut self, now_ms: u64) {
         self.numbers_timeout(now_ms);
+        self.links_timeout(now_ms);
         self.esmes_timeout(now_ms);
         self.expiry_timeout(now_ms);
     }
@@ -218,7 +245,8 @@ impl DeliveryEngine {
             Change::Queued(message) => self.queued(now_ms, message),
             Change::Replaced(message) => self.replaced(now_ms, message),
             Change::Retry(message) => self.retried(now_ms, message),
-            Change::Finished { id, queue } => self.finished(now_ms, id, &queue),
+            Change::TakenBack(message) => self.taken_back(now_ms, message),
+            Change::Finished { id, queue } | Change::HandedOver { id, queue } => self.finished(now_ms, id, &queue),
             Change::Woken(queue) if queue.is_esme() => self.esme_woken(now_ms, &queue.key),
             Change::Woken(queue) => self.number_woken(now_ms, &queue.key),
             // The driver builds what configure() wants; sessions come by bound().
@@ -267,32 +295,42 @@ impl DeliveryEngine {
     }
 
     fn retried(&mut self, now_ms: u64, message: Arc<Message>) {
-        let recording = |entry: &Entry| matches!(entry.state, State::Recording { .. });
-        if !self.index.get(message.id).is_some_and(recording) {
+        let Some(Entry { state: State::Recording { counts, .. }, .. }) = self.index.get(message.id) else {
             return self.refresh_number(&QueueKey::of(content(&message)));
-        }
+        };
+        let counts = *counts;
+        let attempts_before = self.index.get(message.id).map_or(0, |entry| entry.message.attempts);
+        let tried = message.attempts > attempts_before;
         let Some(entry) = self.index.remove(message.id) else { return };
         if entry.queue.is_esme() {
             self.esme_put_off(now_ms, &entry.queue, message);
         } else {
-            self.number_failed(now_ms, &entry.queue, &message);
+            self.number_failed(now_ms, &entry.queue, &message, Failure { counts, tried });
         }
+    }
+
+    /// A message that another message centre had is in its queue again, behind what has come due meanwhile.
+    fn taken_back(&mut self, now_ms: u64, message: Arc<Message>) {
+        self.index.remove(message.id);
+        let queue = QueueKey::of(content(&message));
+        self.queued(now_ms, message);
+        self.refresh_number(&queue);
     }
 
     fn finished(&mut self, now_ms: u64, id: u64, queue: &QueueKey) {
         let Some(entry) = self.index.get_mut(id) else { return self.refresh_number(queue) };
-        let session = match entry.state {
-            State::OnSession(session) => Some(Some(session)),
-            State::OnHandset => Some(None),
+        let with = match &entry.state {
+            State::OnSession(session) => Some(With::Session(*session)),
+            State::OnLink(link) => Some(With::Link(link.clone())),
             _ => None,
         };
-        if let Some(session) = session {
-            entry.state = State::Orphan { session, again: None };
+        if let Some(with) = with {
+            entry.state = State::Orphan { with, again: None };
             return;
         }
         match &mut entry.state {
             State::Orphan { again, .. } => *again = None,
-            State::Recording { delivered } => {
+            State::Recording { delivered, .. } => {
                 let delivered = *delivered;
                 self.index.remove(id);
                 if queue.is_esme() {
@@ -335,70 +373,6 @@ impl DeliveryEngine {
                 self.number_loaded(now_ms, &key, from, limit, queue, messages);
             }
             Loaded::Expired { limit, messages } => self.expired_loaded(now_ms, limit, messages),
-        }
-    }
-
-    /// Proposes what came of an attempt. The message is being recorded from here on; an attempt that failed for now
-    /// but past the message's validity ends it.
-    fn record(&mut self, now_ms: u64, id: u64, result: Ended) {
-        let Some(entry) = self.index.get_mut(id) else { return };
-        let expired = is_expired(&entry.message, now_ms);
-        let result = match result {
-            Ended::Failed { error, .. } if expired => {
-                Ended::Final { state: MessageState::Expired, error, attempted: true }
-            }
-            Ended::Failed { error, .. } if is_last_attempt(&entry.message) => {
-                Ended::Final { state: MessageState::Undeliverable, error, attempted: true }
-            }
-            result => result,
-        };
-        let terms = self.routes.receipt_terms(&content(&entry.message).account, self.receipt_validity_s);
-        let (op, delivered) = match result {
-            Ended::Failed { error, due_at_ms } => {
-                let notification = receipt::notification(&entry.message, now_ms, error, terms);
-                (Op::AttemptDone(AttemptDone { id, at_ms: now_ms, error, due_at_ms, notification }), false)
-            }
-            Ended::Final { state, error, attempted } => {
-                let receipt = receipt::submission(&entry.message, state, now_ms, error, terms);
-                let finish = Finish {
-                    id,
-                    state: state as i32,
-                    at_ms: now_ms,
-                    error,
-                    receipt,
-                    attempted,
-                    account: String::new(),
-                };
-                (Op::Finish(finish), state == MessageState::Delivered)
-            }
-        };
-        entry.state = State::Recording { delivered };
-        self.effects.push_back(Effect::Propose(Command { op: Some(op) }));
-    }
-}
-
-/// What came of a message, as it goes into the log.
-#[derive(Clone, Copy, Debug)]
-enum Ended {
-    Failed { error: u32, due_at_ms: u64 },
-    Final { state: MessageState, error: u32, attempted: bool },
-}
-
-impl Ended {
-    /// Its validity ended before it was tried (again); the error of the last attempt, if any, is what stood in the way.
-    fn expired(message: &Message) -> Self {
-        Self::Final { state: MessageState::Expired, error: message.last_error, attempted: false }
-    }
-
-    /// What a link said; `None` for a message that was lost on its way. `failures` came before it in a row.
-    fn of(result: LinkResult, retry: &RetryPolicy, now_ms: u64, failures: u32, id: u64) -> Option<Self> {
-        match result {
-            LinkResult::Delivered => Some(Self::Final { state: MessageState::Delivered, error: 0, attempted: true }),
-            LinkResult::Permanent { error, state } => Some(Self::Final { state, error, attempted: true }),
-            LinkResult::Temporary { error } => {
-                Some(Self::Failed { error, due_at_ms: retry.next_ms(now_ms, failures, id) })
-            }
-            LinkResult::Lost => None,
         }
     }
 }

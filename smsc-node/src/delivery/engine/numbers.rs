@@ -9,10 +9,16 @@ use std::sync::Arc;
 
 use smsc_raft::machine::keys::{DueKey, QueueKey};
 use smsc_raft::model::command::Op;
-use smsc_raft::model::{Command, Message, Queue, QueueKind, QueueWake};
+use smsc_raft::model::{Command, ErrorClass, Message, Queue, QueueKind, QueueWake};
 
 use super::backlog::{Backlog, Head, Position};
-use super::{DeliveryEngine, Effect, Ended, EngineConfig, LinkResult, Load, State, is_expired};
+use super::links::Answer;
+use super::outcome::{Attempt, Ended};
+use super::{
+    DeliveryEngine, Effect, EngineConfig, Failure, LinkCapacity, LinkResult, Load, State, With, content, is_expired,
+};
+use crate::delivery::retry::Next;
+use crate::delivery::route::LINK_HANDSET;
 
 /// Queues read at once.
 const SCAN_QUEUES: usize = 128;
@@ -25,6 +31,12 @@ struct NumberQueue {
     due_at_ms: u64,
     failures: u32,
     failing_since_ms: u64,
+    /// It stands in this link's line.
+    in_line: Option<Arc<str>>,
+    /// Links that have refused the message in front, which others may take.
+    refused: Vec<Arc<str>>,
+    /// It was put off because this link is down.
+    waits_for: Option<Arc<str>>,
     /// It waits for its time and holds no messages meanwhile.
     parked: bool,
     /// The number became reachable while an attempt was under way.
@@ -166,7 +178,7 @@ impl DeliveryEngine {
     pub(super) fn pump_number(&mut self, now_ms: u64, number: &Arc<str>) {
         while !self.paused {
             let Some(queue) = self.numbers.queues.get_mut(number) else { return };
-            if queue.busy.is_some() {
+            if queue.busy.is_some() || queue.in_line.is_some() {
                 return;
             }
             let head = queue.backlog.head();
@@ -185,25 +197,141 @@ impl DeliveryEngine {
                 Head::Empty => return,
                 Head::Unread(_) => return self.load_number(number),
                 Head::Held(place) => {
-                    queue.backlog.remove(place);
-                    let Some(entry) = self.index.get_mut(place.id) else { continue };
+                    let Some(entry) = self.index.get(place.id) else {
+                        queue.backlog.remove(place);
+                        continue;
+                    };
                     if is_expired(&entry.message, now_ms) {
+                        queue.backlog.remove(place);
                         let ended = Ended::expired(&entry.message);
                         queue.ending = true;
-                        self.record(now_ms, place.id, ended);
+                        self.record(now_ms, place.id, "", ended);
                         continue;
                     }
-                    entry.state = State::OnHandset;
-                    queue.busy = Some(place.id);
-                    queue.wake = false;
-                    self.effects.push_back(Effect::SendToHandset {
-                        message: entry.message.clone(),
-                        number: number.clone(),
-                        range: self.routes.handset(number).cloned(),
-                        failing_since_ms: queue.failing_since_ms,
-                    });
-                    return;
+                    return self.offer_number(now_ms, number, place, None);
                 }
+            }
+        }
+    }
+
+    /// Offers the message in front to the links that lead to it, the best one that is connected first. `turn` is the
+    /// link in whose line its turn has come.
+    fn offer_number(&mut self, now_ms: u64, number: &Arc<str>, place: Position, turn: Option<&Arc<str>>) {
+        let Some(entry) = self.index.get(place.id) else { return };
+        let Some(queue) = self.numbers.queues.get(number) else { return };
+        let submission = content(&entry.message);
+        let account: Arc<str> = Arc::from(submission.account.as_str());
+        let choices = self.routes.links(&entry.message, now_ms);
+        let up = |link: &&Arc<str>| !queue.refused.contains(link) && self.links.is_up(now_ms, link);
+        let Some(link) = choices.iter().find(up) else {
+            let down = choices.first().cloned().unwrap_or_else(|| Arc::from(submission.link.as_str()));
+            return self.put_off(now_ms, number, place, &down, None);
+        };
+        match self.links.offer(now_ms, link, &account, number, turn == Some(link)) {
+            Answer::Take => self.send_number(number, place, link.clone()),
+            Answer::Wait => {
+                let link = link.clone();
+                if let Some(queue) = self.numbers.queues.get_mut(number) {
+                    queue.in_line = Some(link);
+                }
+            }
+            Answer::Later(at_ms) => self.put_off(now_ms, number, place, &link.clone(), Some(at_ms)),
+            Answer::Down => self.put_off(now_ms, number, place, &link.clone(), None),
+        }
+    }
+
+    fn send_number(&mut self, number: &Arc<str>, place: Position, link: Arc<str>) {
+        let Some(queue) = self.numbers.queues.get_mut(number) else { return };
+        let Some(entry) = self.index.get_mut(place.id) else { return };
+        queue.backlog.remove(place);
+        queue.busy = Some(place.id);
+        queue.wake = false;
+        queue.waits_for = None;
+        let message = entry.message.clone();
+        entry.state = State::OnLink(link.clone());
+        self.effects.push_back(if &*link == LINK_HANDSET {
+            let range = self.routes.handset(number).cloned();
+            Effect::SendToHandset { message, number: number.clone(), range, failing_since_ms: queue.failing_since_ms }
+        } else {
+            Effect::SendToLink { link, message }
+        });
+    }
+
+    /// Nothing can be sent: until `at_ms` because the line is long, or on the schedule of a link that is down.
+    fn put_off(&mut self, now_ms: u64, number: &Arc<str>, place: Position, link: &Arc<str>, at_ms: Option<u64>) {
+        let Some(queue) = self.numbers.queues.get_mut(number) else { return };
+        let Some(entry) = self.index.get(place.id) else { return };
+        queue.backlog.remove(place);
+        queue.busy = Some(place.id);
+        queue.refused.clear();
+        let (class, due_at_ms) = match at_ms {
+            Some(at_ms) => (ErrorClass::Congestion, at_ms),
+            None => {
+                queue.waits_for = Some(link.clone());
+                let next = self.retry.next(now_ms, link, ErrorClass::LinkDown, queue.failures, &entry.message);
+                // However often nothing could be sent, that ends no message.
+                let Next::At(due_at_ms) = next else { unreachable!("a link that is down has no last attempt") };
+                (ErrorClass::LinkDown, due_at_ms)
+            }
+        };
+        self.record(now_ms, place.id, link, Ended::PutOff { class, due_at_ms });
+    }
+
+    /// A link is connected and takes so much; also tells of a change. What waits for it moves at once.
+    pub fn link_up(&mut self, now_ms: u64, name: &str, capacity: LinkCapacity) {
+        let link: Arc<str> = Arc::from(name);
+        self.links.set_up(&link, capacity);
+        let mut back: Vec<_> =
+            self.numbers.queues.iter().filter(|row| row.1.waits_for.as_ref() == Some(&link)).collect();
+        back.sort_unstable_by_key(|row| (row.1.due_at_ms, row.0.clone()));
+        let back: Vec<Arc<str>> = back.into_iter().map(|row| row.0.clone()).collect();
+        for number in back {
+            if let Some(queue) = self.numbers.queues.get_mut(&number) {
+                queue.waits_for = None;
+            }
+            self.reachable(now_ms, &number);
+        }
+        self.pump_link(now_ms, &link);
+    }
+
+    /// A link is not connected any more. What it has not answered stays with it until its owner has reported each.
+    pub fn link_down(&mut self, now_ms: u64, name: &str) {
+        let link: Arc<str> = Arc::from(name);
+        self.links.set_down(&link);
+        self.pump_link(now_ms, &link);
+    }
+
+    /// A link takes nothing until then: its message centre throttles. UTC milliseconds.
+    pub fn link_paused(&mut self, name: &str, until_ms: u64) {
+        self.links.pause(&Arc::from(name), until_ms);
+    }
+
+    pub(super) fn links_timeout(&mut self, now_ms: u64) {
+        for link in self.links.due(now_ms) {
+            self.pump_link(now_ms, &link);
+        }
+    }
+
+    /// Sends from a link's line as far as its window and rate allow.
+    fn pump_link(&mut self, now_ms: u64, link: &Arc<str>) {
+        while !self.paused
+            && let Some(number) = self.links.next_in_line(now_ms, link)
+        {
+            let Some(queue) = self.numbers.queues.get_mut(&number) else { continue };
+            // A queue that was let go of and taken up again may stand in line twice.
+            if queue.in_line.as_ref() != Some(link) {
+                continue;
+            }
+            queue.in_line = None;
+            match queue.backlog.head() {
+                Head::Held(place)
+                    if queue.busy.is_none()
+                        && queue.due_at_ms <= now_ms
+                        && self.index.get(place.id).is_some_and(|entry| !is_expired(&entry.message, now_ms)) =>
+                {
+                    self.offer_number(now_ms, &number, place, Some(link));
+                }
+                _ => self.pump_number(now_ms, &number),
             }
         }
     }
@@ -304,23 +432,36 @@ impl DeliveryEngine {
         self.pump_number(now_ms, &key.key);
     }
 
-    /// A handset took a message, or did not.
-    pub fn handset_outcome(&mut self, now_ms: u64, id: u64, result: LinkResult) {
+    /// A link took a message, or did not.
+    pub fn link_outcome(&mut self, now_ms: u64, id: u64, result: LinkResult) {
         let Some(entry) = self.index.get_mut(id) else { return };
         let key = entry.queue.clone();
         let Some(queue) = self.numbers.queues.get_mut(&key.key).filter(|queue| queue.busy == Some(id)) else { return };
         match &mut entry.state {
-            State::OnHandset => match Ended::of(result, &self.retry, now_ms, queue.failures, id) {
-                Some(ended) => self.record(now_ms, id, ended),
-                None => {
-                    entry.state = State::Waiting;
-                    queue.backlog.put_back(entry.place());
-                    queue.busy = None;
-                    self.pump_number(now_ms, &key.key);
+            State::OnLink(link) => {
+                let link = link.clone();
+                self.links.answered(now_ms, &link);
+                let attempt = Attempt { now_ms, link: &link, failures: queue.failures };
+                match Ended::of(result, &entry.message, &self.retry, attempt) {
+                    Some(Ended::Failed { class, error, due_at_ms }) => {
+                        let due_at_ms = self.or_fall_back(now_ms, id, &link, class).unwrap_or(due_at_ms);
+                        self.record(now_ms, id, &link, Ended::Failed { class, error, due_at_ms });
+                    }
+                    Some(ended) => {
+                        queue.refused.clear();
+                        self.record(now_ms, id, &link, ended);
+                    }
+                    None => {
+                        entry.state = State::Waiting;
+                        queue.backlog.put_back(entry.place());
+                        queue.busy = None;
+                        self.pump_number(now_ms, &key.key);
+                    }
                 }
-            },
-            State::Orphan { again, .. } => {
-                let again = again.take();
+                self.pump_link(now_ms, &link);
+            }
+            State::Orphan { with, again } => {
+                let (with, again) = (with.clone(), again.take());
                 queue.busy = None;
                 self.index.remove(id);
                 match again {
@@ -329,19 +470,38 @@ impl DeliveryEngine {
                 }
                 // What was finished, and how that left the queue, is in the store.
                 self.refresh_number(&key);
+                if let With::Link(link) = with {
+                    self.links.answered(now_ms, &link);
+                    self.pump_link(now_ms, &link);
+                }
             }
             State::Waiting | State::PutOff(_) | State::OnSession(_) | State::Recording { .. } => {}
         }
     }
 
+    /// When a link cannot take a message, another one that leads there may at once.
+    fn or_fall_back(&mut self, now_ms: u64, id: u64, link: &Arc<str>, class: ErrorClass) -> Option<u64> {
+        let entry = self.index.get(id)?;
+        let queue = self.numbers.queues.get_mut(&entry.queue.key)?;
+        if matches!(class, ErrorClass::Congestion | ErrorClass::LinkDown | ErrorClass::SystemFailure) {
+            queue.refused.push(link.clone());
+            let choices = self.routes.links(&entry.message, now_ms);
+            if choices.iter().any(|choice| !queue.refused.contains(choice) && self.links.is_up(now_ms, choice)) {
+                return Some(now_ms);
+            }
+        }
+        queue.refused.clear();
+        None
+    }
+
     /// An attempt that failed is recorded: the queue waits.
-    pub(super) fn number_failed(&mut self, now_ms: u64, key: &QueueKey, message: &Message) {
+    pub(super) fn number_failed(&mut self, now_ms: u64, key: &QueueKey, message: &Message, failure: Failure) {
         let Some(queue) = self.numbers.queues.get_mut(&key.key) else { return };
         if queue.busy == Some(message.id) {
             queue.busy = None;
         }
-        queue.failures += 1;
-        if queue.failing_since_ms == 0 {
+        queue.failures += u32::from(failure.counts);
+        if failure.tried && queue.failing_since_ms == 0 {
             queue.failing_since_ms = message.last_attempt_at_ms;
         }
         queue.backlog.leave_unread(Position::of(message));

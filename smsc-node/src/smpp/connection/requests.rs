@@ -13,6 +13,7 @@ use smsc_proto::text::UserDataHeader;
 use smsc_proto::time::MonoTime;
 use smsc_proto::tlv::{Tag, Tlvs};
 use smsc_proto::types::{EsmClass, MessagingMode, UnsuccessSme};
+use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{Account, Command, Message, Submission, Submit, command::Op};
 
 use super::replies::Reply;
@@ -154,7 +155,7 @@ impl Connection {
         let (bound, submitter) = self.submitter(&directory)?;
         let clock = &self.shared.clock;
         let continues = continues(request.esm_class, &request.short_message, &request.tlvs);
-        let admit = || bound.bucket.take(rate(submitter.account), continues, clock.mono());
+        let admit = |submission: &Submission| self.admit(bound, submitter.account, &directory, submission, continues);
         multi::sort(request, submitter, &directory, clock.wall(), admit)
     }
 
@@ -163,10 +164,24 @@ impl Connection {
         let (bound, submitter) = self.submitter(&directory)?;
         let clock = &self.shared.clock;
         let submission = submit::submission(submit, submitter, &directory, clock.wall())?;
-        // What is wrong anyway does not use up the rate.
         let continues = continues(submit.esm_class, &submit.short_message, &submit.tlvs);
-        let admitted = bound.bucket.take(rate(submitter.account), continues, clock.mono());
-        if admitted { Ok(submission) } else { Err(SubmitRefusal::Rate) }
+        self.admit(bound, submitter.account, &directory, &submission, continues)?;
+        Ok(submission)
+    }
+
+    /// Whether the account may submit this now. What is refused for its length of queue does not use up the rate, nor
+    /// does what is wrong anyway.
+    fn admit(
+        &self,
+        bound: &Bound,
+        account: &Account,
+        directory: &Directory,
+        submission: &Submission,
+        continues: bool,
+    ) -> Result<(), SubmitRefusal> {
+        self.check_room(account, directory, submission)?;
+        let within_rate = bound.bucket.take(rate(account), continues, self.shared.clock.mono());
+        if within_rate { Ok(()) } else { Err(SubmitRefusal::Rate) }
     }
 
     /// Who submits in this session, with the account as the directory has it.
@@ -176,6 +191,29 @@ impl Connection {
         let account = account.ok_or(SubmitRefusal::AccountGone)?;
         let version = self.session.peer_version();
         Ok((bound, Submitter { account, version, session_id: bound.session_id }))
+    }
+
+    /// Whether one message more may wait, by the operator's limits. Messages that are on their way into the log are not
+    /// counted: sessions may go above a limit by as much as their windows hold.
+    fn check_room(
+        &self,
+        account: &Account,
+        directory: &Directory,
+        submission: &Submission,
+    ) -> Result<(), SubmitRefusal> {
+        let settings = &directory.settings;
+        let account_max = if account.waiting_max == 0 { settings.account_waiting_max } else { account.waiting_max };
+        let number_max = settings.number_waiting_max;
+        if account_max == 0 && number_max == 0 {
+            return Ok(());
+        }
+        let queue = QueueKey::of(submission);
+        let waiting = self.shared.centre.waiting(&account.system_id, &queue).map_err(|_| SubmitRefusal::Overloaded)?;
+        let full = |limit: u64, waiting: u64| limit > 0 && waiting >= limit;
+        if full(account_max, waiting.of_account) || (!queue.is_esme() && full(number_max, waiting.in_queue)) {
+            return Err(SubmitRefusal::QueueFull);
+        }
+        Ok(())
     }
 
     pub(super) fn refuse_submission(&mut self, ticket: Ticket, refusal: &SubmitRefusal) {

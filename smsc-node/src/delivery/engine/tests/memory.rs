@@ -125,7 +125,7 @@ fn a_new_leader_delivers_before_it_has_read_a_million_messages() {
             }
             Effect::SendToHandset { message, .. } => {
                 first_after.get_or_insert(rows);
-                engine.handset_outcome(START_MS, message.id, LinkResult::Delivered);
+                engine.link_outcome(START_MS, message.id, LinkResult::Delivered);
             }
             Effect::Propose(command) => {
                 let Some(Op::Finish(finish)) = command.op else { panic!("everything is delivered") };
@@ -152,7 +152,7 @@ fn a_new_leader_delivers_before_it_has_read_a_million_messages() {
                 rows += queues.len();
                 engine.loaded(START_MS, Loaded::Due { limit, queues });
             }
-            Effect::Load(Load::Expired { .. }) | Effect::WatchHandset { .. } => {}
+            Effect::Load(Load::Expired { .. }) | Effect::WatchHandset { .. } | Effect::SendToLink { .. } => {}
         }
     }
     assert!(first_after.is_some_and(|rows| rows <= 1_000), "{first_after:?} rows before the first delivery");

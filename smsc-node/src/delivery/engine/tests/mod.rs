@@ -1,6 +1,7 @@
 //! The engine over the real machine, simulated handsets and scripted ESMEs, in simulated time.
 
 mod esmes;
+mod links;
 mod memory;
 mod numbers;
 mod random;

@@ -15,7 +15,9 @@ use smsc_raft::model::{
 };
 use smsc_raft::outcome::Outcome;
 
-use crate::delivery::engine::{DeliveryEngine, Effect, EngineConfig, LinkResult, Load, Loaded, content, is_expired};
+use crate::delivery::engine::{
+    DeliveryEngine, Effect, EngineConfig, LinkCapacity, LinkResult, Load, Loaded, content, is_expired,
+};
 use crate::delivery::handset::{HandsetEvent, Handsets};
 use crate::delivery::route::{LINK_ESME, LINK_HANDSET, RouteTable};
 use crate::smpp::ports::DeliverResult;
@@ -49,6 +51,12 @@ pub(super) struct World {
     pub attempts: Vec<(u64, String, u64)>,
     /// What was handed to sessions: when, session, message.
     pub sent: Vec<(u64, u64, Arc<Message>)>,
+    /// How links answer, by name; those that are not here hold what they get until the test says so.
+    pub link_answers: HashMap<String, LinkResult>,
+    /// What is with a link, not answered.
+    pub with_link: BTreeMap<String, VecDeque<Arc<Message>>>,
+    /// What was handed to links: when, link, message.
+    pub to_links: Vec<(u64, String, u64)>,
     /// Final states as they were recorded, with their time.
     pub finals: HashMap<u64, (MessageState, u64)>,
     /// Messages that others than the engine ended.
@@ -119,13 +127,16 @@ impl World {
         let mut world = Self {
             machine: Machine::open(Arc::new(MemoryBase::default())).expect("an empty base opens"),
             engine: DeliveryEngine::new(START_MS, config, routes.clone(), &settings),
-            handsets: Handsets::new(1_000),
+            handsets: Handsets::new(1_000, 1),
             now_ms: START_MS,
             answer: Answer::Accept,
             commits: true,
             unanswered: BTreeMap::new(),
             attempts: Vec::new(),
             sent: Vec::new(),
+            link_answers: HashMap::new(),
+            with_link: BTreeMap::new(),
+            to_links: Vec::new(),
             finals: HashMap::new(),
             cancelled: HashSet::new(),
             rows_read: 0,
@@ -210,6 +221,42 @@ impl World {
         Some(message.id)
     }
 
+    /// The operator changes routes and settings.
+    pub fn configure(&mut self, routes: RouteTable, settings: Settings) {
+        (self.routes, self.settings) = (Arc::new(routes), settings);
+        self.engine.configure(self.routes.clone(), &self.settings);
+        self.settle();
+    }
+
+    pub fn link_up(&mut self, name: &str, window: usize, rate_per_s: u32) {
+        self.engine.link_up(self.now_ms, name, LinkCapacity { window, rate_per_s });
+        self.settle();
+    }
+
+    /// The link's connection ends: what is with it is lost.
+    pub fn link_down(&mut self, name: &str) {
+        self.engine.link_down(self.now_ms, name);
+        self.settle();
+        while self.link_answers_first(name, LinkResult::Lost).is_some() {}
+    }
+
+    /// A link answers to the oldest message that it has.
+    pub fn link_answers_first(&mut self, name: &str, result: LinkResult) -> Option<u64> {
+        let message = self.with_link.get_mut(name)?.pop_front()?;
+        self.with_handset.retain(|_, busy| *busy != message.id);
+        self.engine.link_outcome(self.now_ms, message.id, result);
+        self.settle();
+        Some(message.id)
+    }
+
+    /// Another message centre reports on what it had accepted.
+    pub fn report(&mut self, id: u64, result: LinkResult) {
+        let message = self.machine.message(id).unwrap().expect("it waits for its report");
+        assert!(message.handed.is_some(), "{id} was not accepted by a link");
+        self.engine.reported(self.now_ms, message, result);
+        self.settle();
+    }
+
     /// Another leader: a new engine over the same store. What was proposed and not applied is gone; so are sessions.
     pub fn take_over(&mut self) {
         self.pending.clear();
@@ -217,7 +264,8 @@ impl World {
         self.with_handset.clear();
         self.unanswered.clear();
         self.windows.clear();
-        self.handsets = Handsets::new(1_000);
+        self.with_link.clear();
+        self.handsets = Handsets::new(1_000, 1);
         self.engine = DeliveryEngine::new(self.now_ms, self.config, self.routes.clone(), &self.settings);
         self.settle();
     }
@@ -288,8 +336,8 @@ impl World {
             Effect::Propose(command) => {
                 if let Some(Op::Finish(Finish { id, .. })) = &command.op {
                     assert!(self.proposed.insert(*id), "{id} is finished twice");
-                } else if let Some(Op::AttemptDone(attempt)) = &command.op {
-                    assert!(self.proposed.insert(attempt.id), "{} is recorded twice", attempt.id);
+                } else if let Some(id) = recorded_id(&command) {
+                    assert!(self.proposed.insert(id), "{id} is recorded twice");
                 }
                 self.pending.push(command);
             }
@@ -301,12 +349,26 @@ impl World {
                 self.check_number(&message, &number);
                 self.with_handset.insert(number.to_string(), message.id);
                 self.attempts.push((self.now_ms - START_MS, number.to_string(), message.id));
-                self.handsets.deliver(self.now_ms, message.id, &number, range.as_deref(), failing_since_ms);
+                self.handsets.deliver(self.now_ms, &message, &number, range.as_deref(), failing_since_ms);
             }
+            Effect::SendToLink { link, message } => self.link_gets(&link, message),
             Effect::WatchHandset { number, range, failing_since_ms } => {
                 self.handsets.watch(self.now_ms, &number, &range, failing_since_ms);
             }
             Effect::SendToSession { session_id, message } => self.session_gets(session_id, message),
+        }
+    }
+
+    fn link_gets(&mut self, link: &str, message: Arc<Message>) {
+        let number = content(&message).queue_key.clone();
+        self.check_number(&message, &number);
+        self.with_handset.insert(number, message.id);
+        self.to_links.push((self.now_ms - START_MS, link.to_owned(), message.id));
+        self.with_link.entry(link.to_owned()).or_default().push_back(message);
+        if let Some(answer) = self.link_answers.get(link).cloned() {
+            let message = self.with_link.get_mut(link).and_then(VecDeque::pop_front).expect("just pushed");
+            self.with_handset.retain(|_, busy| *busy != message.id);
+            self.engine.link_outcome(self.now_ms, message.id, answer);
         }
     }
 
@@ -348,9 +410,10 @@ impl World {
         match event {
             HandsetEvent::Done { id, result } => {
                 self.with_handset.retain(|_, busy| *busy != id);
-                self.engine.handset_outcome(self.now_ms, id, LinkResult::from(result));
+                self.engine.link_outcome(self.now_ms, id, LinkResult::from(result));
             }
             HandsetEvent::Reachable { number } => self.engine.reachable(self.now_ms, &number),
+            HandsetEvent::Answer { .. } => {}
         }
     }
 
@@ -431,6 +494,7 @@ fn recorded_id(command: &Command) -> Option<u64> {
     match &command.op {
         Some(Op::Finish(finish)) => Some(finish.id),
         Some(Op::AttemptDone(attempt)) => Some(attempt.id),
+        Some(Op::HandOver(handed)) => Some(handed.id),
         _ => None,
     }
 }
