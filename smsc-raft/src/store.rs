@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::metrics::RaftServerMetrics;
@@ -30,6 +30,7 @@ use crate::machine::{Change, Machine};
 use crate::model::{Command, command::Op};
 use crate::outcome::Outcome;
 use crate::quorum::{Parts, Quorum, QuorumConfig, RecordFile, TakeoverError};
+use crate::storage::compaction::Wish;
 use crate::storage::log::{LogConfig, LogMetrics, LogMonitor, LogStore};
 use crate::storage::snapshot::Inbox;
 
@@ -37,6 +38,11 @@ pub use crate::consensus::proposer::ProposeError;
 
 /// Entries kept behind a checkpoint, so that a peer that was away for a moment needs no snapshot.
 const LOG_KEEP_ENTRIES: u64 = 4096;
+
+/// How often it is looked whether the message store's file is too large for what it holds, at most, and for how many
+/// times the duration of a copy there is no other.
+const COMPACT_LOOK: Duration = Duration::from_secs(10);
+const COMPACT_REST: u32 = 10;
 
 /// How often it is looked whether a transfer's target has the whole log.
 const TRANSFER_LOOK: Duration = Duration::from_millis(1);
@@ -334,6 +340,11 @@ impl Store {
     /// Bytes of memory that changes since the last checkpoint take.
     pub fn overlay_bytes(&self) -> usize {
         self.inner.machine.overlay_bytes()
+    }
+
+    /// Bytes of the message store's rows, and of its file.
+    pub fn store_bytes(&self) -> (u64, u64) {
+        self.inner.machine.store_bytes()
     }
 
     /// How long the last checkpoint took, microseconds.
@@ -661,6 +672,25 @@ impl Store {
             }
         };
         std::thread::Builder::new().name("smsc-checkpoint".to_owned()).spawn(body)?;
+        let store = self.clone();
+        let body = move || {
+            let mut wish = Wish::default();
+            let stopped = || *store.inner.shutdown.borrow();
+            let mut wait = COMPACT_LOOK;
+            while !stopped() {
+                let begun = Instant::now();
+                while begun.elapsed() < wait && !stopped() {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                let begun = Instant::now();
+                if let Err(error) = store.inner.machine.compact(&mut wish, || !stopped()) {
+                    return store.fail(format!("the message store's copy could not take its place: {error}"));
+                }
+                // Copying never takes more than a small part of the disk's time.
+                wait = COMPACT_LOOK.max(begun.elapsed() * COMPACT_REST);
+            }
+        };
+        std::thread::Builder::new().name("smsc-compact".to_owned()).spawn(body)?;
         Ok(())
     }
 }

@@ -115,6 +115,10 @@ pub struct Metrics {
     pub store_checkpoint_last_us: Gauge,
     /// Changes held in memory until the next checkpoint.
     pub store_overlay_bytes: Gauge,
+    /// Keys and values in the message store.
+    pub store_live_bytes: Gauge,
+    /// What the message store's file takes on the disk.
+    pub store_file_bytes: Gauge,
     /// Room left on the file system of the data directory.
     pub disk_free_bytes: Gauge,
     /// 1 while this node holds the floating addresses.
@@ -190,6 +194,8 @@ impl Metrics {
             "Changes held in memory until the next checkpoint.",
             &self.store_overlay_bytes,
         );
+        w.gauge("smsc_store_live_bytes", "Keys and values in the message store.", &self.store_live_bytes);
+        w.gauge("smsc_store_file_bytes", "Disk that the message store's file takes.", &self.store_file_bytes);
         w.gauge("smsc_disk_free_bytes", "Room left where the data directory lies.", &self.disk_free_bytes);
 
         w.gauge("smsc_address_held", "1 while this node holds the floating addresses.", &self.address_held);

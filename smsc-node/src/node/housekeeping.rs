@@ -40,6 +40,9 @@ pub(super) async fn observe(state: Arc<NodeState>) {
         metrics.raft_last_log_index.set(view.last_log_index);
         metrics.raft_applied_index.set(view.applied_index);
         metrics.store_overlay_bytes.set(state.store.overlay_bytes() as u64);
+        let (live_bytes, file_bytes) = state.store.store_bytes();
+        metrics.store_live_bytes.set(live_bytes);
+        metrics.store_file_bytes.set(file_bytes);
         metrics.store_checkpoint_last_us.set(state.store.checkpoint_took_us());
         metrics.address_held.set(u64::from(state.holds_address()));
         observe_address(&state);

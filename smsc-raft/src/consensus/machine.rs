@@ -21,6 +21,7 @@ use crate::machine::{Applied, Change, Machine};
 use crate::model;
 use crate::outcome::Outcomes;
 use crate::storage::checkpoints::{CheckpointStore, STORE_FILE, StoreView};
+use crate::storage::compaction::{self, Copying, REST_KEYS, Wish};
 use crate::storage::snapshot::SnapshotData;
 
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
@@ -46,6 +47,8 @@ struct Shared {
     checkpoint_index: AtomicU64,
     checkpoint_took_us: AtomicU64,
     config_version: AtomicU64,
+    live_bytes: AtomicU64,
+    file_bytes: AtomicU64,
 }
 
 impl StateMachine {
@@ -54,7 +57,9 @@ impl StateMachine {
     /// # Errors
     /// The store cannot be opened or read; the text says what to do.
     pub fn open(dir: PathBuf, cache_bytes: usize) -> io::Result<Self> {
+        compaction::clean(&dir)?;
         let store = CheckpointStore::open(&dir.join(STORE_FILE), cache_bytes)?;
+        let (live_bytes, file_bytes) = (store.live_bytes(), store.file_bytes()?);
         let view = store.view()?;
         let machine = Machine::open(view.clone())?;
         let shared = Shared {
@@ -69,6 +74,8 @@ impl StateMachine {
             frozen_bytes: AtomicUsize::new(0),
             checkpoint_took_us: AtomicU64::new(0),
             config_version: AtomicU64::new(1),
+            live_bytes: AtomicU64::new(live_bytes),
+            file_bytes: AtomicU64::new(file_bytes),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -130,6 +137,7 @@ impl StateMachine {
             machine.take_checkpoint()
         };
         let view = store.write(&checkpoint)?;
+        self.note_bytes(store);
         let applied = checkpoint.applied();
         drop(checkpoint);
         self.lock().checkpoint_written(view.clone());
@@ -139,6 +147,98 @@ impl StateMachine {
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         shared.checkpoint_took_us.store(took, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// Bytes of the message store's rows, and of its file.
+    pub fn store_bytes(&self) -> (u64, u64) {
+        let shared = &self.shared;
+        (shared.live_bytes.load(Ordering::Relaxed), shared.file_bytes.load(Ordering::Relaxed))
+    }
+
+    fn note_bytes(&self, store: &CheckpointStore) {
+        self.shared.live_bytes.store(store.live_bytes(), Ordering::Relaxed);
+        self.shared.file_bytes.store(store.file_bytes().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Copies the store into a smaller file if that gives much room back. Blocks for as long as that takes; checkpoints
+    /// are written meanwhile. Returns whether it did. A copy that the disk has no room for is given up: the store before
+    /// stands.
+    ///
+    /// # Errors
+    /// The finished copy could not take the store's place: the node must stop.
+    pub fn compact(&self, wish: &mut Wish, go_on: impl FnMut() -> bool) -> io::Result<bool> {
+        let (live, file) = self.store_bytes();
+        if !wish.wants(file, live) {
+            return Ok(false);
+        }
+        let Some(copying) = self.copy_store(go_on) else { return Ok(false) };
+        let shared = &self.shared;
+        let mut slot = shared.store.lock().expect("a panic while writing ends the process");
+        let Some(store) = slot.take_if(|store| copying.is_of(store)) else {
+            // Another store was installed meanwhile, or it is closed.
+            drop(slot);
+            copying.abandon();
+            return Ok(false);
+        };
+        let followed = store.view().and_then(|view| copying.follow(&view, store.take_written()));
+        if let Err(error) = followed {
+            tracing::warn!(%error, "the message store stays as large as it is");
+            store.stop_noting();
+            *slot = Some(store);
+            drop(slot);
+            copying.abandon();
+            return Ok(false);
+        }
+        let store = store.replace(&copying.finish(), shared.cache_bytes)?;
+        let view = store.view()?;
+        self.lock().rebase(view.clone());
+        *shared.view.lock().expect("never held across a panic") = Some(view);
+        self.note_bytes(&store);
+        *slot = Some(store);
+        drop(slot);
+        let (live, after) = self.store_bytes();
+        wish.made(after, live);
+        tracing::info!(before = file, after, live, "gave room on the disk back: bytes of the message store");
+        Ok(true)
+    }
+
+    /// The copy but for its rest, or nothing when it was given up.
+    fn copy_store(&self, go_on: impl FnMut() -> bool) -> Option<Copying> {
+        let shared = &self.shared;
+        let locked = || shared.store.lock().expect("a panic while writing ends the process");
+        let copying = match Copying::begin(locked().as_ref()?, &shared.dir) {
+            Ok(copying) => copying,
+            Err(error) => {
+                tracing::warn!(%error, "the message store stays as large as it is");
+                return None;
+            }
+        };
+        let copied = copying.copy(go_on).and_then(|whole| {
+            // Each round takes less long than the one before, and so leaves less; a few are enough.
+            for _ in 0..if whole { 10 } else { 0 } {
+                let (view, written) = {
+                    let store = locked();
+                    let Some(store) = store.as_ref().filter(|store| copying.is_of(store)) else { return Ok(false) };
+                    (store.view()?, store.take_written())
+                };
+                let rest = written.len();
+                copying.follow(&view, written)?;
+                if rest <= REST_KEYS {
+                    break;
+                }
+            }
+            Ok(whole)
+        });
+        match copied {
+            Ok(true) => return Some(copying),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the message store stays as large as it is"),
+        }
+        if let Some(store) = locked().as_ref().filter(|store| copying.is_of(store)) {
+            store.stop_noting();
+        }
+        copying.abandon();
+        None
     }
 
     /// Writes the last checkpoint and lets go of the file. Whoever reads after this finds an empty machine.
@@ -219,6 +319,7 @@ impl StateMachine {
         shared.checkpoint_index.store(machine.applied().map_or(0, |applied| applied.index), Ordering::Relaxed);
         shared.overlay_bytes.store(0, Ordering::Relaxed);
         *shared.view.lock().expect("never held across a panic") = Some(view);
+        self.note_bytes(&store);
         *slot = Some(store);
         shared.config_version.fetch_add(1, Ordering::AcqRel);
         Ok(())

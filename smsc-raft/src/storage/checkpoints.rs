@@ -1,10 +1,15 @@
 //! The message store on disk: the machine's checkpoints in redb, each one atomic transaction.
+//!
+//! redb writes changed pages beside the old ones and keeps the room that a backlog has left; `compaction` gives it back.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _, TableDefinition};
@@ -19,14 +24,25 @@ pub const INCOMING_FILE: &str = "incoming.redb";
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
+/// The unit of [`std::os::unix::fs::MetadataExt::blocks`].
+const BLOCK_BYTES: u64 = 512;
+
+/// What this node keeps about its file; part of no snapshot.
+const FILE_TABLE: TableDefinition<'static, &'static str, u64> = TableDefinition::new("file");
+/// Bytes of keys and values in all tables.
+const LIVE_BYTES: &str = "live_bytes";
+
 fn definition(table: TableId) -> Definition {
     TableDefinition::new(table.name())
 }
 
 /// The open store.
 pub struct CheckpointStore {
-    db: Database,
+    db: Arc<Database>,
     path: PathBuf,
+    live_bytes: AtomicU64,
+    /// Keys written since a copy of the store was begun; `None` while there is none.
+    written: Mutex<Option<HashSet<(TableId, Bytes)>>>,
 }
 
 impl CheckpointStore {
@@ -37,14 +53,78 @@ impl CheckpointStore {
     pub fn open(path: &Path, cache_bytes: usize) -> io::Result<Self> {
         let db =
             Database::builder().set_cache_size(cache_bytes).create(path).map_err(|error| at(path, error.into()))?;
-        let store = Self { db, path: path.to_owned() };
+        let store =
+            Self { db: Arc::new(db), path: path.to_owned(), live_bytes: AtomicU64::new(0), written: Mutex::new(None) };
         let made = store.db.begin_write().map_err(|error| at(path, error.into())).and_then(|txn| {
             for table in TableId::ALL {
                 txn.open_table(definition(table)).map_err(|error| at(path, error.into()))?;
             }
             txn.commit().map_err(|error| at(path, error.into()))
         });
-        made.map(|()| store)
+        made?;
+        store.live_bytes.store(store.count_live()?, Ordering::Relaxed);
+        Ok(store)
+    }
+
+    /// The bytes of all rows: as the last transaction noted them, or counted, in a store of a version that did not.
+    fn count_live(&self) -> io::Result<u64> {
+        let txn = self.db.begin_read().map_err(|error| at(&self.path, error.into()))?;
+        match txn.open_table(FILE_TABLE) {
+            Ok(table) => {
+                let noted = table.get(LIVE_BYTES).map_err(|error| at(&self.path, error.into()))?;
+                if let Some(noted) = noted {
+                    return Ok(noted.value());
+                }
+            }
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(at(&self.path, error.into())),
+        }
+        let mut bytes = 0;
+        for table in TableId::ALL {
+            let rows = txn.open_table(definition(table)).map_err(|error| at(&self.path, error.into()))?;
+            for row in rows.range::<&[u8]>(..).map_err(|error| at(&self.path, error.into()))? {
+                let (key, value) = row.map_err(|error| at(&self.path, error.into()))?;
+                bytes += (key.value().len() + value.value().len()) as u64;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Bytes of keys and values in all rows.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the file takes on the disk; its length may be more, for it grows with holes.
+    ///
+    /// # Errors
+    /// The file is not there.
+    pub fn file_bytes(&self) -> io::Result<u64> {
+        Ok(std::fs::metadata(&self.path)?.blocks() * BLOCK_BYTES)
+    }
+
+    /// Whether a view is one of this store's, and not of the one before it.
+    pub(crate) fn is_of(&self, view: &StoreView) -> bool {
+        Arc::ptr_eq(&self.db, &view.db)
+    }
+
+    /// From now on the keys that are written are noted.
+    pub(crate) fn note_written(&self) {
+        *self.written() = Some(HashSet::new());
+    }
+
+    /// The keys that were written since this was last asked.
+    pub(crate) fn take_written(&self) -> HashSet<(TableId, Bytes)> {
+        self.written().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Notes keys no more.
+    pub(crate) fn stop_noting(&self) {
+        *self.written() = None;
+    }
+
+    fn written(&self) -> std::sync::MutexGuard<'_, Option<HashSet<(TableId, Bytes)>>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A consistent view of the last checkpoint.
@@ -55,7 +135,7 @@ impl CheckpointStore {
         let txn = self.db.begin_read().map_err(|error| at(&self.path, error.into()))?;
         let tables = TableId::ALL.iter().map(|table| txn.open_table(definition(*table)));
         let tables = tables.collect::<Result<Vec<_>, _>>().map_err(|error| at(&self.path, error.into()))?;
-        Ok(Arc::new(StoreView { tables, path: self.path.clone() }))
+        Ok(Arc::new(StoreView { tables, path: self.path.clone(), db: self.db.clone() }))
     }
 
     /// Writes a checkpoint and returns the view of it. On disk when this returns.
@@ -76,22 +156,36 @@ impl CheckpointStore {
         fill: impl FnOnce(&mut dyn FnMut(TableId, Bytes, Option<Bytes>) -> io::Result<()>) -> io::Result<()>,
     ) -> io::Result<()> {
         let path = &self.path;
+        let mut live_bytes = self.live_bytes();
         let mut txn = self.db.begin_write().map_err(|error| at(path, error.into()))?;
         // Costs a little at each commit and spares a scan of the whole file after a crash.
         txn.set_quick_repair(true);
         {
             let tables = TableId::ALL.iter().map(|table| txn.open_table(definition(*table)));
             let mut tables = tables.collect::<Result<Vec<_>, _>>().map_err(|error| at(path, error.into()))?;
+            let mut written = self.written();
             fill(&mut |table, key, value| {
                 let rows = &mut tables[table as usize];
-                let done = match value {
-                    Some(value) => rows.insert(key.as_ref(), value.as_ref()).map(drop),
-                    None => rows.remove(key.as_ref()).map(drop),
+                let before = match &value {
+                    Some(value) => rows.insert(key.as_ref(), value.as_ref()),
+                    None => rows.remove(key.as_ref()),
                 };
-                done.map_err(|error| at(path, error.into()))
+                let before = before.map_err(|error| at(path, error.into()))?;
+                let size = |value: usize| (key.len() + value) as u64;
+                live_bytes += value.map_or(0, |value| size(value.len()));
+                live_bytes = live_bytes.saturating_sub(before.map_or(0, |before| size(before.value().len())));
+                if let Some(written) = written.as_mut() {
+                    written.insert((table, key));
+                }
+                Ok(())
             })?;
+            drop(written);
+            let mut file = txn.open_table(FILE_TABLE).map_err(|error| at(path, error.into()))?;
+            file.insert(LIVE_BYTES, live_bytes).map_err(|error| at(path, error.into()))?;
         }
-        txn.commit().map_err(|error| at(path, error.into()))
+        txn.commit().map_err(|error| at(path, error.into()))?;
+        self.live_bytes.store(live_bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The store's file.
@@ -99,7 +193,8 @@ impl CheckpointStore {
         &self.path
     }
 
-    /// Puts a store that was gathered from a snapshot in this one's place, and opens it.
+    /// Puts another store's file in this one's place, and opens it. Views of the store before stay good; its room on the
+    /// disk is given back with the last of them.
     ///
     /// # Errors
     /// The file cannot be renamed or opened; the store before is still in place when the renaming failed.
@@ -119,6 +214,8 @@ impl CheckpointStore {
 pub struct StoreView {
     tables: Vec<ReadOnlyTable<&'static [u8], &'static [u8]>>,
     path: PathBuf,
+    /// Keeps the file open.
+    db: Arc<Database>,
 }
 
 impl Base for StoreView {
