@@ -2,16 +2,23 @@
 
 use proptest::prelude::*;
 use smsc_proto::status::CommandStatus;
-use smsc_raft::model::{QueueKind, QueueWake, Replace, Submission, command::Op};
+use smsc_raft::model::{ErrorClass, MessageState, QueueKind, QueueWake, Replace, Submission, command::Op};
 
 use super::world::{Answer, World, esme, number};
-use crate::delivery::engine::EngineConfig;
+use crate::delivery::engine::{EngineConfig, LinkResult};
 use crate::smpp::ports::DeliverResult;
 
 #[derive(Clone, Debug)]
 enum Step {
     ToNumber { digits: String, priority: u32, expires_in_ms: u64, scheduled_in_ms: u64 },
     ToEsme { two: bool, priority: u32, expires_in_ms: u64, receipt: bool },
+    ToLink { digits: String, two: bool, priority: u32, expires_in_ms: u64 },
+    LinkUp { link: &'static str, window: usize, rate_per_s: u32 },
+    LinkDown(&'static str),
+    LinkPaused(&'static str, u64),
+    LinkAnswers(&'static str, Option<u8>),
+    LinkAnswerFirst(&'static str, u8),
+    Report(usize, u8),
     Cancel(usize),
     Replace(usize),
     Wake(String),
@@ -35,6 +42,25 @@ fn soon() -> impl Strategy<Value = u64> {
     prop_oneof![4 => Just(0u64), 1 => 1..30_000u64]
 }
 
+fn link() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("x"), Just("y")]
+}
+
+/// How a link answers, but for what it loses.
+const LINK_RESULTS: u8 = 5;
+
+fn link_result(kind: u8) -> LinkResult {
+    let error = 8 << 16 | 0x58;
+    match kind {
+        0 => LinkResult::Delivered,
+        1 => LinkResult::Temporary { class: ErrorClass::Congestion, error },
+        2 => LinkResult::Temporary { class: ErrorClass::Absent, error },
+        3 => LinkResult::Permanent { error, state: MessageState::Undeliverable },
+        4 => LinkResult::Accepted { remote_id: "ab".to_owned(), grace_ms: 1_000, give_up_state: MessageState::Unknown },
+        _ => LinkResult::Lost,
+    }
+}
+
 fn answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
         Just(Answer::Hold),
@@ -52,6 +78,17 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (any::<bool>(), 0..3u32, soon(), any::<bool>()).prop_map(|(two, priority, expires_in_ms, receipt)| {
             Step::ToEsme { two, priority, expires_in_ms, receipt }
         }),
+        8 => (0..12u32, any::<bool>(), 0..3u32, soon()).prop_map(|(number, two, priority, expires_in_ms)| {
+            Step::ToLink { digits: format!("49{number}"), two, priority, expires_in_ms }
+        }),
+        3 => (link(), 1..4usize, prop_oneof![Just(0u32), 1..50u32]).prop_map(|(link, window, rate_per_s)| {
+            Step::LinkUp { link, window, rate_per_s }
+        }),
+        1 => link().prop_map(Step::LinkDown),
+        1 => (link(), 1..5_000u64).prop_map(|(link, span_ms)| Step::LinkPaused(link, span_ms)),
+        2 => (link(), prop::option::of(0..LINK_RESULTS)).prop_map(|(link, kind)| Step::LinkAnswers(link, kind)),
+        4 => (link(), 0..=LINK_RESULTS).prop_map(|(link, kind)| Step::LinkAnswerFirst(link, kind)),
+        3 => (any::<usize>(), 0..4u8).prop_map(|(pick, kind)| Step::Report(pick, kind)),
         2 => any::<usize>().prop_map(Step::Cancel),
         2 => any::<usize>().prop_map(Step::Replace),
         1 => digits().prop_map(Step::Wake),
@@ -104,6 +141,37 @@ fn run(steps: Vec<Step>, config: EngineConfig) {
                     ..esme(account(two))
                 }));
             }
+            Step::ToLink { digits, two, priority, expires_in_ms } => {
+                let expires_at_ms = within(&world, expires_in_ms);
+                ids.push(world.submit(Submission {
+                    account: account(two).to_owned(),
+                    link: "x".to_owned(),
+                    queue_key: digits.clone(),
+                    priority_flag: priority,
+                    expires_at_ms,
+                    registered_delivery: 1,
+                    ..number(&digits)
+                }));
+            }
+            Step::LinkUp { link, window, rate_per_s } => world.link_up(link, window, rate_per_s),
+            Step::LinkDown(link) => world.link_down(link),
+            Step::LinkPaused(link, span_ms) => {
+                let until_ms = world.now_ms + span_ms;
+                world.engine.link_paused(link, until_ms);
+            }
+            Step::LinkAnswers(link, None) => drop(world.link_answers.remove(link)),
+            Step::LinkAnswers(link, Some(kind)) => {
+                world.link_answers.insert(link.to_owned(), link_result(kind));
+            }
+            Step::LinkAnswerFirst(link, kind) => drop(world.link_answers_first(link, link_result(kind))),
+            Step::Report(pick, kind) => {
+                let handed =
+                    |id: &&u64| world.machine.message(**id).unwrap().is_some_and(|message| message.handed.is_some());
+                let handed: Vec<u64> = ids.iter().filter(handed).copied().collect();
+                if !handed.is_empty() {
+                    world.report(handed[pick % handed.len()], link_result(kind));
+                }
+            }
             Step::Cancel(pick) if !ids.is_empty() => {
                 let id = ids[pick % ids.len()];
                 if world.state(id).is_none() {
@@ -148,6 +216,11 @@ fn run(steps: Vec<Step>, config: EngineConfig) {
     world.answer = Answer::Accept;
     for session in world.bound() {
         while world.answer_first(session, DeliverResult::Accepted).is_some() {}
+    }
+    for link in ["x", "y"] {
+        world.link_answers.insert(link.to_owned(), LinkResult::Delivered);
+        while world.link_answers_first(link, LinkResult::Delivered).is_some() {}
+        world.link_up(link, 5, 0);
     }
     world.bind(1_000_001, "one", 5);
     world.bind(1_000_002, "two", 5);

@@ -10,8 +10,8 @@ use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::machine::{Applied, BATCH_VERSION, Change, Machine};
 use smsc_raft::model::handset_range::Behaviour;
 use smsc_raft::model::{
-    Account, Address, Batch, Command, Finish, HandsetRange, Message, MessageState, QueueKind, Settings, Submission,
-    Submit, command::Op,
+    Account, Address, Batch, Command, Finish, HandsetRange, Message, MessageState, QueueKind, Route, Settings,
+    Submission, Submit, command::Op,
 };
 use smsc_raft::outcome::Outcome;
 
@@ -103,9 +103,16 @@ fn routes() -> Arc<RouteTable> {
     };
     let slow = HandsetRange { delay_ms: 1_000, ..range("1888", Behaviour::Deliver, 0) };
     let account = |system_id: &str| Account { system_id: system_id.to_owned(), ..Default::default() };
+    let route = |link: &str, priority| Route {
+        prefix: "49".to_owned(),
+        name: link.to_owned(),
+        target: format!("link:{link}"),
+        priority,
+        ..Default::default()
+    };
     Arc::new(RouteTable::build(
         &[account("one"), account("two")],
-        &[],
+        &[route("x", 0), route("y", 1)],
         &[
             range("1555", Behaviour::Deliver, 0),
             range("1666", Behaviour::Fail, 0),
