@@ -6,8 +6,8 @@ use rustls::pki_types::DnsName;
 use smsc_proto::rpc::admin::Member as AdminMember;
 use smsc_raft::model::handset_range::Behaviour;
 use smsc_raft::model::{
-    Account, Address, DefaultAlphabet, DeliverOperation, DistributionList, ErrorClass, HandsetRange, NumberChunk, Outbind,
-    ReceiptContent, RetryPolicy, Route, SessionPolicy, Settings,
+    Account, Address, DefaultAlphabet, DeliverOperation, DistributionList, ErrorClass, HandsetRange, NumberChunk,
+    Outbind, ReceiptContent, RetryPolicy, Route, SessionPolicy, Settings,
 };
 
 use crate::delivery::retry::JITTER_PERCENT_MAX;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use smsc_proto::status::RefusalStatus;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{
-    Account, Command, FinalRecord, Message, MessageKind, QueueKind, SessionRecord, Settings, Submission, command::Op,
+    Account, Address, Command, FinalRecord, Message, MessageKind, QueueKind, SessionRecord, Settings, Submission,
+    command::Op,
 };
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::ProposeError;

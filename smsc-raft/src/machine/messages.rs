@@ -138,12 +138,16 @@ impl Machine {
             changed.last_attempt_at_ms = command.at_ms;
             changed.last_error = command.error;
         }
-        log_attempt(changed, command);
+        log_attempt(changed, &command);
         if !scheduled {
             changed.due_at_ms = command.due_at_ms;
         }
         if let Some(handed) = handed {
-            return self.take_back(message, &handed, changes);
+            let outcome = self.take_back(message, &handed, changes)?;
+            if let Some(notification) = command.notification {
+                self.store(notification, changes)?;
+            }
+            return Ok(outcome);
         }
         let counts = !command.put_off || command.class() == ErrorClass::LinkDown;
         let key = QueueKey::of(content(&message));

@@ -115,7 +115,7 @@ fn bind(delivery: &Delivery, session_id: u64, window: usize) -> mpsc::Receiver<T
     received
 }
 
-async fn next(session: &mut mpsc::Receiver<ToSession>) -> Arc<smsc_raft::model::Message> {
+async fn next(session: &mut mpsc::Receiver<ToSession>) -> Arc<Message> {
     let ToSession::Deliver(message) =
         tokio::time::timeout(SOON, session.recv()).await.expect("in time").expect("bound");
     message

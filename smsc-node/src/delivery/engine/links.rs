@@ -19,7 +19,7 @@ const BURST_US: u64 = 100_000;
 /// Put off for at least so long.
 const PUT_OFF_MS_MIN: u64 = 1_000;
 /// How fast a line without a rate is taken to move until it has been seen to. Microseconds per message.
-const PACE_US_UNSEEN: u64 = 5_000;
+const PACE_US_UNSEEN: u64 = 1_000;
 /// A new observation of the pace counts by one part in so many.
 const PACE_PARTS: u64 = 16;
 /// The longest that a message is put off for the length of the line.
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(links.offer(0, &link, &name("a"), &name("1"), false), Answer::Wait);
         assert_eq!(links.next_in_line(0, &link), None);
         let deadline_ms = links.next_deadline_ms().expect("the grace ends");
-        assert_eq!(links.due(deadline_ms), [link.clone()]);
+        assert_eq!(links.due(deadline_ms), std::slice::from_ref(&link));
         let number = links.next_in_line(deadline_ms, &link).expect("it stands in line no more");
         assert_eq!(links.offer(deadline_ms, &link, &name("a"), &number, true), Answer::Down);
         links.set_up(&link, LinkCapacity { window: 1, rate_per_s: 0 });

@@ -69,8 +69,11 @@ fn what_nothing_covers_is_refused() {
     assert_eq!(RouteRefusal::NotCovered.status(), RefusalStatus::ESME_RINVDSTADR);
 }
 
+/// A link, and what is said of its route: priority, weight, and the rest.
+type Said<'a> = (&'a str, u32, u32, fn(&mut Route));
+
 /// Routes of prefix 49 to links, with this said of each.
-fn links_to(routes: &[(&str, u32, u32, fn(&mut Route))]) -> RouteTable {
+fn links_to(routes: &[Said<'_>]) -> RouteTable {
     let made = routes.iter().map(|(link, priority, weight, change)| {
         let mut made = route("49", &format!("link:{link}"), "");
         (made.name, made.priority, made.weight) = ((*link).to_owned(), *priority, *weight);
