@@ -100,3 +100,16 @@ fn restart_each_node_in_turn() {
         }
     });
 }
+
+/// The leader's quorum is gone for longer than its lease and then there again, with nobody else to lead: it serves anew.
+#[test]
+fn a_quorum_that_comes_back() {
+    check("a quorum that comes back", |lab, load| {
+        let standby = lab.fault(Fault::Kill, "standby");
+        lab.fault(Fault::Freeze, "w");
+        thread::sleep(Duration::from_secs(1));
+        lab.heal("w");
+        load.await_ack();
+        lab.heal(&standby);
+    });
+}

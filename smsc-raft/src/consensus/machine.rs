@@ -241,12 +241,14 @@ impl StateMachine {
         None
     }
 
-    /// Writes the last checkpoint and lets go of the file. Whoever reads after this finds an empty machine.
+    /// Writes the last checkpoint and lets go of the file. Whoever reads after this finds an empty machine. A checkpoint
+    /// that is under way is the last one: the next start finds in the log what came since.
     ///
     /// # Errors
     /// The last checkpoint could not be written; the log still holds everything.
     pub fn close(&self) -> io::Result<()> {
-        let written = self.checkpoint();
+        let idle = self.shared.store.try_lock().is_ok();
+        let written = if idle { self.checkpoint() } else { Ok(false) };
         let mut store = self.shared.store.lock().expect("a panic while writing ends the process");
         let empty: Arc<dyn Base> = Arc::new(crate::machine::base::MemoryBase::default());
         *self.lock() = Machine::open(empty)?;

@@ -24,6 +24,10 @@ const PACE_US_UNSEEN: u64 = 1_000;
 const PACE_PARTS: u64 = 16;
 /// The longest that a message is put off for the length of the line.
 const PUT_OFF_MS_MAX: u64 = 600_000;
+/// However many numbers wait for a link that is down, they come back to ask one by one, so far apart, in rounds that are
+/// no longer than this: asking is recorded, and must not crowd out the traffic of other links. Microseconds.
+const DOWN_APART_US: u64 = 1_000;
+const DOWN_ROUND_US: u64 = 1_800_000_000;
 
 /// How much a link takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,8 @@ struct Link {
     answered_ms: u64,
     /// The link asked for a pause until then. UTC milliseconds.
     paused_until_ms: u64,
+    /// While it is down: when the next number may come back to ask. Microseconds.
+    ask_us: u64,
     line: Line,
     timer_ms: Option<u64>,
 }
@@ -120,6 +126,7 @@ impl Link {
             pace_us: PACE_US_UNSEEN,
             answered_ms: 0,
             paused_until_ms: 0,
+            ask_us: 0,
             line: Line::default(),
             timer_ms: None,
         }
@@ -201,7 +208,7 @@ impl Links {
     pub fn set_up(&mut self, name: &Arc<str>, capacity: LinkCapacity) {
         let link = self.links.entry(name.clone()).or_insert_with(Link::down);
         if !link.up {
-            link.paused_until_ms = 0;
+            (link.paused_until_ms, link.ask_us) = (0, 0);
         }
         (link.up, link.told) = (true, true);
         link.capacity = LinkCapacity { window: capacity.window.max(1), ..capacity };
@@ -210,6 +217,19 @@ impl Links {
     pub fn set_down(&mut self, name: &Arc<str>) {
         let link = self.links.entry(name.clone()).or_insert_with(Link::down);
         (link.up, link.told, link.paused_until_ms) = (false, true, 0);
+    }
+
+    /// The time before which a number that found the link down does not ask again, given when its schedule would have it
+    /// ask. UTC milliseconds.
+    pub fn ask_again_ms(&mut self, now_ms: u64, name: &Arc<str>, scheduled_ms: u64) -> u64 {
+        let link = self.links.entry(name.clone()).or_insert_with(Link::down);
+        let now_us = now_ms.saturating_mul(1_000);
+        if link.ask_us > now_us.saturating_add(DOWN_ROUND_US) {
+            link.ask_us = now_us;
+        }
+        let at_us = link.ask_us.max(now_us);
+        link.ask_us = at_us + DOWN_APART_US;
+        scheduled_ms.max(at_us / 1_000)
     }
 
     pub fn pause(&mut self, name: &Arc<str>, until_ms: u64) {
@@ -364,6 +384,21 @@ mod tests {
         assert_eq!(answers.iter().filter(|answer| **answer == Answer::Wait).count(), 10);
         assert!(matches!(answers[99], Answer::Later(at_ms) if at_ms >= PUT_OFF_MS_MIN));
         assert_eq!(links.offer(0, &link, &name("small"), &name("7"), false), Answer::Wait);
+    }
+
+    #[test]
+    fn numbers_that_wait_for_a_link_that_is_down_ask_one_by_one() {
+        let (mut links, link) = (links(), name("x"));
+        links.set_down(&link);
+        let asked: Vec<_> = (0..4_000_000u64).map(|_| links.ask_again_ms(0, &link, 500)).collect();
+        assert_eq!(asked[0], 500);
+        assert_eq!(asked[10_000], 10_000);
+        assert_eq!(asked.iter().max(), Some(&(DOWN_ROUND_US / 1_000)));
+        let within = |from: u64| asked.iter().filter(|at_ms| (from..from + 1_000).contains(*at_ms)).count();
+        assert!(within(60_000) <= 3_000, "{} in one second", within(60_000));
+        links.set_up(&link, LinkCapacity { window: 1, rate_per_s: 0 });
+        links.set_down(&link);
+        assert_eq!(links.ask_again_ms(0, &link, 500), 500);
     }
 
     #[test]

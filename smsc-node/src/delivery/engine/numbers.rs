@@ -271,7 +271,7 @@ impl DeliveryEngine {
                 let next = self.retry.next(now_ms, link, ErrorClass::LinkDown, queue.failures, &entry.message);
                 // However often nothing could be sent, that ends no message.
                 let Next::At(due_at_ms) = next else { unreachable!("a link that is down has no last attempt") };
-                (ErrorClass::LinkDown, due_at_ms)
+                (ErrorClass::LinkDown, self.links.ask_again_ms(now_ms, link, due_at_ms))
             }
         };
         self.record(now_ms, place.id, link, Ended::PutOff { class, due_at_ms });
