@@ -1,6 +1,7 @@
 //! The SMS centre's daemon: the shell around the pure machines.
 
 pub mod admin;
+pub mod cdr;
 pub mod cert;
 pub mod clock;
 pub mod config;
@@ -9,6 +10,7 @@ pub mod delivery;
 pub mod exit;
 pub mod ha;
 pub mod http;
+pub mod link;
 pub mod listen;
 pub mod metrics;
 pub mod node;

@@ -23,3 +23,19 @@ mod smsc {
 pub use smsc::admin::v1 as admin;
 pub use smsc::raft::v1 as raft;
 pub use smsc::store::v1 as store;
+
+/// Without its password, so that no log line and no error text holds it.
+impl std::fmt::Debug for store::Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let password = if self.password.is_empty() { "not set" } else { "set" };
+        f.debug_struct("Link")
+            .field("name", &self.name)
+            .field("addresses", &self.addresses)
+            .field("system_id", &self.system_id)
+            .field("password", &password)
+            .field("mode", &self.mode)
+            .field("binds", &self.binds)
+            .field("disabled", &self.disabled)
+            .finish_non_exhaustive()
+    }
+}

@@ -17,7 +17,7 @@ use tonic::service::Routes;
 use tonic::transport::Channel;
 
 use crate::consensus::election::{self, ElectionConfig, LogRefusals, ReleaseNotes};
-use crate::consensus::machine::StateMachine;
+use crate::consensus::machine::{FinalsSink, StateMachine};
 use crate::consensus::network::{
     self, Elections, PeerHandler, PeerState, PeerWatch, RaftService, Transport, TransportConfig,
 };
@@ -374,6 +374,11 @@ impl Store {
         let (sink, changes) = mpsc::unbounded_channel();
         self.inner.machine.listen(Some(sink));
         changes
+    }
+
+    /// Tells `sink`, where entries are applied, of every final state from now on; it must be quick. `None` ends it.
+    pub fn follow_finals(&self, sink: Option<FinalsSink>) {
+        self.inner.machine.follow_finals(sink);
     }
 
     /// This node's view of the cluster.

@@ -3,5 +3,6 @@
 
 mod clients;
 mod faults;
+mod links;
 mod operations;
 mod pair;

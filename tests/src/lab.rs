@@ -54,6 +54,7 @@ pub struct Lab {
     name: String,
     net: String,
     script: PathBuf,
+    variables: Vec<(String, String)>,
     /// Where the nodes keep everything.
     pub state_dir: PathBuf,
     nodes: &'static [&'static str],
@@ -146,7 +147,15 @@ impl Lab {
     /// # Panics
     /// If the lab does not come up; its own words say why.
     pub fn up() -> Option<Lab> {
-        Self::start(&["up"], &["w", "a", "b"])
+        Self::start(&["up"], &["w", "a", "b"], &[])
+    }
+
+    /// The same with variables that `scripts/lab up` reads.
+    ///
+    /// # Panics
+    /// As [`Lab::up`].
+    pub fn up_with(variables: &[(&str, &str)]) -> Option<Lab> {
+        Self::start(&["up"], &["w", "a", "b"], variables)
     }
 
     /// A lab of two nodes alone with this quorum device (fence or operator); otherwise as [`Lab::up`].
@@ -154,10 +163,10 @@ impl Lab {
     /// # Panics
     /// If the lab does not come up; its own words say why.
     pub fn pair(device: &str) -> Option<Lab> {
-        Self::start(&["up", "--pair", device], &["a", "b"])
+        Self::start(&["up", "--pair", device], &["a", "b"], &[])
     }
 
-    fn start(up: &[&str], nodes: &'static [&'static str]) -> Option<Lab> {
+    fn start(up: &[&str], nodes: &'static [&'static str], variables: &[(&str, &str)]) -> Option<Lab> {
         if std::env::var_os("SMSC_CLUSTER_TESTS").is_none() {
             skip("cluster tests run with SMSC_CLUSTER_TESTS=1 (scripts/test sets it)");
             return None;
@@ -174,6 +183,7 @@ impl Lab {
             name: format!("test-{}-{number}", std::process::id()),
             net: format!("10.76.{number}"),
             script,
+            variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             state_dir: PathBuf::new(),
             nodes,
             _turn: turn,
@@ -360,7 +370,7 @@ impl Lab {
     fn script(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.script);
         command.args(["--name", &self.name, "--net", &self.net]).args(arguments).stdin(Stdio::null());
-        command.env("SMSC_BIN_DIR", bin_dir());
+        command.env("SMSC_BIN_DIR", bin_dir()).envs(self.variables.clone());
         command
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::link::board::LinkBoardRow;
 use smsc_proto::rpc::admin::{RouteTestRequest, RouteTestResponse};
 use smsc_proto::rpc::raft::PeerStatus;
 use smsc_raft::model::{Message, MessageState, Submission};
@@ -51,6 +52,9 @@ pub trait AdminHost: Send + Sync + 'static {
 
     /// The receipt that is due when this message ends in that state; `None` if its ESME asked for none.
     fn receipt(&self, message: &Message, state: MessageState, at_ms: u64) -> Option<Submission>;
+
+    /// How this node's links stand; empty while it does not lead.
+    fn links(&self) -> Vec<LinkBoardRow>;
 
     /// A salted hash to keep instead of the password.
     fn hash_password(&self, password: &str) -> Vec<u8>;

@@ -10,6 +10,7 @@
 //! | `check` | which input is refused, and in which words (pure) |
 //! | `status` | the cluster's state and warnings out of what its members said (pure) |
 //! | `cluster` | asks the members; forms, grows, shrinks the cluster; hands leadership over |
+//! | `links` | links as operators see them: without passwords, and how they stand (pure) |
 //! | `messages` | finds messages, waiting or final |
 //! | `relay` | who answers a call, and how a call reaches the leader |
 //! | `refusal` | refusals as gRPC statuses that `smscctl` can tell apart |
@@ -20,6 +21,7 @@ mod check;
 mod cluster;
 pub mod fault;
 mod host;
+mod links;
 mod messages;
 pub mod refusal;
 mod relay;

@@ -8,28 +8,30 @@ use smsc_proto::rpc::admin::admin_server::Admin;
 use smsc_proto::rpc::admin::{
     AccountPutRequest, AccountsRequest, AccountsResponse, Done, DrillsRequest, DrillsResponse, FaultRequest,
     FaultResponse, HandoverRequest, HandoverResponse, HandsetSendRequest, HandsetSendResponse, HandsetsRequest,
-    HandsetsResponse, InitRequest, JoinRequest, LeaveRequest, ListsRequest, ListsResponse, MessageCancelRequest,
-    MessageFindRequest, MessageFindResponse, MessageShowRequest, MessageView, NumberListsRequest, NumberListsResponse,
-    RouteTestRequest, RouteTestResponse, RoutesRequest, RoutesResponse, SessionsRequest, SessionsResponse,
-    SettingsRequest, SettingsResponse, StatusRequest, StatusResponse, TakeoverRequest, TakeoverResponse,
-    sessions_response,
+    HandsetsResponse, InitRequest, JoinRequest, LeaveRequest, LinkPutRequest, LinkStatusRequest, LinkStatusResponse,
+    LinksRequest, LinksResponse, ListsRequest, ListsResponse, MessageCancelRequest, MessageFindRequest,
+    MessageFindResponse, MessageShowRequest, MessageView, NumberListsRequest, NumberListsResponse, RouteTestRequest,
+    RouteTestResponse, RoutesRequest, RoutesResponse, SessionsRequest, SessionsResponse, SettingsRequest,
+    SettingsResponse, StatusRequest, StatusResponse, TakeoverRequest, TakeoverResponse, sessions_response,
 };
 use smsc_raft::machine::Machine;
 use smsc_raft::model::command::Op;
 use smsc_raft::model::{
     Account, AccountDelete, AccountPut, DistributionList, DrillPut, DrillRecord, Finish, HandsetDelete, HandsetPut,
-    HandsetRange, ListDelete, ListPut, MessageState, NumberChunk, NumberChunkPut, NumberListDelete, Route, RouteDelete,
-    RoutePut, RouteSet, RouteUnset, Settings, SettingsPut, Submit,
+    HandsetRange, Link, LinkDelete, LinkPut, ListDelete, ListPut, MessageState, NumberChunk, NumberChunkPut,
+    NumberListDelete, Route, RouteDelete, RoutePut, RouteSet, RouteUnset, Settings, SettingsPut, Submit,
 };
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::Store;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
+use crate::link::outbound::segment_count;
+
 use super::fault::{Fault, HEADSTART};
 use super::host::{AdminConfig, AdminHost};
 use super::relay::{Answers, Relay};
-use super::{check, cluster, messages, refusal};
+use super::{check, cluster, links, messages, refusal};
 use crate::smpp::multi::DESTINATIONS_MAX;
 
 /// The longest report of a drill that is kept, bytes.
@@ -324,6 +326,45 @@ impl Admin for AdminService {
         self.change(Op::ListDelete(delete), || format!("list {name:?}")).await
     }
 
+    async fn links(&self, request: Request<LinksRequest>) -> Answer<LinksResponse> {
+        pass_on!(self, request, Answers::Anyone, links);
+        let links = self.read(|machine| Ok(machine.links().map(links::without_password).collect()))?;
+        Ok(Response::new(LinksResponse { links }))
+    }
+
+    async fn link_put(&self, request: Request<LinkPutRequest>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, link_put);
+        let link = request.into_inner().link;
+        let _changing = self.inner.changing.lock().await;
+        let name = link.as_ref().map_or(String::new(), |link| link.name.clone());
+        let stored = self.read(|machine| Ok(machine.link(&name).cloned()))?;
+        let link = links::to_store(link, stored.as_ref()).map_err(Status::invalid_argument)?;
+        self.change(Op::LinkPut(LinkPut { link: Some(link) }), String::new).await
+    }
+
+    async fn link_delete(&self, request: Request<LinkDelete>) -> Answer<Done> {
+        pass_on!(self, request, Answers::Leader, link_delete);
+        let delete = request.into_inner();
+        let _changing = self.inner.changing.lock().await;
+        let target = format!("link:{}", delete.name);
+        let used = self.read(|machine| Ok(machine.routes().find(|route| route.target == target).cloned()))?;
+        if let Some(route) = used {
+            return Err(Status::failed_precondition(format!(
+                "the route with prefix {:?} uses link {:?}: delete it first",
+                route.prefix, delete.name
+            )));
+        }
+        let name = delete.name.clone();
+        self.change(Op::LinkDelete(delete), || format!("link {name:?}")).await
+    }
+
+    async fn link_status(&self, request: Request<LinkStatusRequest>) -> Answer<LinkStatusResponse> {
+        pass_on!(self, request, Answers::Leader, link_status);
+        let stored: Vec<Link> = self.read(|machine| Ok(machine.links().cloned().collect()))?;
+        let links = links::status(&stored, &self.inner.host.links());
+        Ok(Response::new(LinkStatusResponse { links }))
+    }
+
     async fn handsets(&self, request: Request<HandsetsRequest>) -> Answer<HandsetsResponse> {
         pass_on!(self, request, Answers::Anyone, handsets);
         let ranges = self.read(|machine| Ok(machine.handsets().cloned().collect()))?;
@@ -386,6 +427,7 @@ impl Admin for AdminService {
         };
         let (state, at_ms) = (MessageState::Deleted, self.inner.host.now_ms());
         let finish = Finish {
+            segments: message.submission.as_ref().map_or(0, segment_count),
             id,
             state: state as i32,
             at_ms,

@@ -33,6 +33,10 @@ struct Host {
 
 #[tonic::async_trait]
 impl AdminHost for Host {
+    fn links(&self) -> Vec<crate::link::board::LinkBoardRow> {
+        Vec::new()
+    }
+
     async fn status(&self) -> PeerStatus {
         let view = self.store.view();
         PeerStatus {

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use super::net::is_loopback;
 use super::raw::{Problem, Problems, Section};
-use super::{Config, LogConfig, LogFormat, LogLevel, Member, RaftConfig, Role, ShutdownConfig, StoreConfig, TlsConfig};
+use super::{
+    CdrConfig, Config, LogConfig, LogFormat, LogLevel, Member, RaftConfig, Role, ShutdownConfig, StoreConfig, TlsConfig,
+};
 use floating_ip::floating_ip;
 use quorum::quorum;
 use raft::raft;
@@ -43,6 +45,7 @@ pub(super) fn check(table: toml::Table, base: &Path) -> (Config, Vec<Problem>) {
     let smpp = smpp(&mut top, role, base, p);
     let floating_ip = floating_ip(&mut top, role, &raft, p);
     let store = store(&mut top, p);
+    let cdr = cdr(&mut top, base, role, p);
     let http_listen = http(&mut top, &raft, p);
     let log = log(&mut top, p);
     let shutdown = shutdown(&mut top, p);
@@ -62,6 +65,7 @@ pub(super) fn check(table: toml::Table, base: &Path) -> (Config, Vec<Problem>) {
         smpp,
         floating_ip,
         store,
+        cdr,
         http_listen,
         log,
         shutdown,
@@ -214,6 +218,26 @@ fn store(top: &mut Section, p: &mut Problems) -> StoreConfig {
         ),
     );
     store
+}
+
+/// Call detail records are written where the section stands.
+fn cdr(top: &mut Section, base: &Path, role: Role, p: &mut Problems) -> Option<CdrConfig> {
+    if role == Role::Data && top.holds("cdr") {
+        let mut s = top.section("cdr", p)?;
+        let cdr = CdrConfig {
+            dir: path(&mut s, "dir", base, p).unwrap_or_default(),
+            rotate_mib: count(&mut s, "rotate_mib", 64, 1..=4096, "MiB", p),
+            rotate_after: seconds(&mut s, "rotate_after_s", 3600, 10..=604_800, p),
+            keep_files: count(&mut s, "keep_files", 0, 0..=1_000_000, "files", p),
+        };
+        s.end(p);
+        return Some(cdr);
+    }
+    // A witness that has it is told.
+    if role == Role::Witness {
+        data_only(top, "cdr", role, p);
+    }
+    None
 }
 
 fn http(top: &mut Section, raft: &RaftConfig, p: &mut Problems) -> Option<SocketAddr> {

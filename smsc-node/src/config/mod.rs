@@ -67,12 +67,27 @@ pub struct Config {
     pub floating_ip: Option<FloatingIpConfig>,
     /// Limits of the store.
     pub store: StoreConfig,
+    /// Call detail records; `None` writes none, as on a witness.
+    pub cdr: Option<CdrConfig>,
     /// Where metrics and health are served; `None` serves neither.
     pub http_listen: Option<SocketAddr>,
     /// How to log.
     pub log: LogConfig,
     /// How to stop.
     pub shutdown: ShutdownConfig,
+}
+
+/// The files of call detail records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CdrConfig {
+    /// Where they lie; made if it is not there.
+    pub dir: PathBuf,
+    /// A file that has grown to this is finished.
+    pub rotate_mib: u32,
+    /// So is one that holds records and is this old.
+    pub rotate_after: Duration,
+    /// Finished files that are kept, the oldest go first; 0 for all.
+    pub keep_files: u32,
 }
 
 /// Consensus between the nodes.

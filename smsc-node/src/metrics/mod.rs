@@ -12,6 +12,8 @@ pub use kinds::{Counter, Counters, Gauge, Gauges, Histogram, Label};
 
 use kinds::{Writer, labels};
 
+use crate::link::board::Board;
+
 labels! {
     /// What became of a connection at the SMPP port.
     pub enum ConnectionResult("result") { Accepted => "accepted", Refused => "refused" }
@@ -42,7 +44,7 @@ labels! {
 }
 labels! {
     /// Where a message was offered.
-    pub enum LinkKind("link") { Esme => "esme", Handset => "handset" }
+    pub enum LinkKind("link") { Esme => "esme", Handset => "handset", Smpp => "smpp" }
 }
 labels! {
     /// What became of one delivery attempt. `Lost` means that the session ended before it answered.
@@ -87,6 +89,8 @@ pub struct Metrics {
     pub attempts_esme: Counters<AttemptResult, 4>,
     /// Delivery attempts that have ended, to simulated handsets.
     pub attempts_handset: Counters<AttemptResult, 4>,
+    /// Delivery attempts that have ended, to other message centres.
+    pub attempts_smpp: Counters<AttemptResult, 4>,
     /// Messages that reached a final state on this leader.
     pub finals: Counters<FinalState, 6>,
     /// Messages stored and not final.
@@ -133,6 +137,8 @@ pub struct Metrics {
     pub takeovers: Counters<TakeoverKind, 3>,
     /// From leadership to the address announced, last time. Microseconds, rendered as seconds.
     pub takeover_last_us: Gauge,
+    /// Links to other message centres.
+    pub links: Board,
     /// The process' phase, a number of [`crate::shutdown::NodePhase::ALL`].
     pub phase: Gauge,
 }
@@ -144,6 +150,7 @@ impl Metrics {
         match link {
             LinkKind::Esme => &self.attempts_esme,
             LinkKind::Handset => &self.attempts_handset,
+            LinkKind::Smpp => &self.attempts_smpp,
         }
     }
 
@@ -221,6 +228,7 @@ impl Metrics {
             &self.takeover_last_us,
         );
         w.gauge("smsc_phase", "0 starting, 1 running, 2 draining, 3 stopped.", &self.phase);
+        self.links.render(&mut w.text);
         process::render(&mut w);
         w.text
     }

@@ -13,6 +13,7 @@ use crate::admin::AdminHost;
 use crate::clock::{Clock as _, SystemClock};
 use crate::delivery::route::{Query, Text};
 use crate::delivery::{mo, receipt};
+use crate::link::board::LinkBoardRow;
 use crate::smpp::account::hash_password;
 
 #[tonic::async_trait]
@@ -22,7 +23,12 @@ impl AdminHost for NodeState {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.disk_short().into_iter().collect()
+        let links = self.metrics.links.rows().into_iter().filter(|row| row.bound() < row.binds.len());
+        let links = links.map(|row| {
+            let reason = row.binds.iter().find(|bind| !bind.error.is_empty()).map_or("connecting", |bind| &bind.error);
+            format!("link {}: {} of {} binds are bound ({reason})", row.name, row.bound(), row.binds.len())
+        });
+        self.disk_short().into_iter().chain(self.cdr.warning()).chain(links).collect()
     }
 
     fn now_ms(&self) -> u64 {
@@ -69,6 +75,10 @@ impl AdminHost for NodeState {
         let account = message.submission.as_ref().map_or("", |submission| submission.account.as_str());
         let validity_s = self.directory().settings.receipt_validity_s;
         receipt::submission(message, state, at_ms, 0, self.table().receipt_terms(account, validity_s))
+    }
+
+    fn links(&self) -> Vec<LinkBoardRow> {
+        self.metrics.links.rows()
     }
 
     fn hash_password(&self, password: &str) -> Vec<u8> {

@@ -21,6 +21,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::socket::AdminSocket;
 use crate::admin::{self, AdminConfig, AdminService};
+use crate::cdr::CdrWriter;
+use crate::cdr::files::FilesConfig;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, FloatingIpMode, Role};
 use crate::data_dir::DataDir;
@@ -133,14 +135,31 @@ async fn operate(
     }
     tokio::spawn(housekeeping::observe(state.clone()));
     tokio::spawn(follow_release_addresses(state.clone()));
+    let cdrs = start_cdrs(config, &state)?;
     lifecycle.advance(NodePhase::Running);
     tracing::info!(node = config.node_id, name = %config.name, role = %config.role, "running");
     let ended = Leader::new(state.clone()).run().await;
+    if let Some(cdrs) = cdrs {
+        // It says itself what went wrong.
+        let _ = tokio::task::spawn_blocking(move || cdrs.stop()).await;
+    }
     tracing::info!("closing the store");
     let closing = store.clone();
     // The engine's tasks live there; a failure of the node is reported below in any case.
     let _ = consensus.spawn(async move { closing.shutdown().await }).await;
     ended
+}
+
+fn start_cdrs(config: &Config, state: &NodeState) -> Result<Option<CdrWriter>, NodeError> {
+    let Some(cdr) = &config.cdr else { return Ok(None) };
+    let files = FilesConfig {
+        dir: cdr.dir.clone(),
+        cluster: config.cluster.clone(),
+        rotate_bytes: u64::from(cdr.rotate_mib) << 20,
+        rotate_after: cdr.rotate_after,
+        keep_files: cdr.keep_files as usize,
+    };
+    Ok(Some(CdrWriter::start(state.store.clone(), files, state.cdr.clone())?))
 }
 
 /// Forms the cluster of the configuration's first members. Every first member may say so: the one with the lowest id

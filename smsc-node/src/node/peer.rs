@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::directory::DirectoryCache;
+use crate::cdr::CdrStatus;
 use crate::config::{Config, Role};
 use crate::data_dir::disk_free;
 use crate::delivery::route::RouteTable;
@@ -59,6 +60,8 @@ pub struct NodeState {
     phase: Mutex<Phase>,
     handovers: mpsc::Sender<HandoverWish>,
     directories: DirectoryCache,
+    /// How the writing of call detail records stands.
+    pub cdr: Arc<CdrStatus>,
     pub(super) wished: Mutex<Option<mpsc::Receiver<HandoverWish>>>,
 }
 
@@ -82,6 +85,7 @@ impl NodeState {
             phase: Mutex::new(Phase::Standby),
             handovers,
             directories: DirectoryCache::default(),
+            cdr: Arc::default(),
             wished: Mutex::new(Some(wished)),
         }
     }

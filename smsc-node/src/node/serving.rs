@@ -11,15 +11,17 @@ use smsc_raft::leadership::Leadership;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{Command, Message, QueueKind, Submission, command::Op};
 use smsc_raft::store::Store;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::housekeeping;
 use super::peer::NodeState;
 use crate::clock::SystemClock;
-use crate::delivery::driver::{Delivery, DeliveryParts};
+use crate::delivery::driver::{Delivery, DeliveryParts, TableSource};
 use crate::delivery::ends::Ends;
 use crate::ha::IpHold;
 use crate::ha::tickle::TickleRun;
+use crate::link::{LinkParts, Links};
 use crate::listen::ListenError;
 use crate::smpp::listener::{ServerParts, SmppServer};
 use crate::smpp::ports::{Between, Centre, Directory, Done, Found, Waiting};
@@ -40,6 +42,7 @@ const TELLING: Duration = Duration::from_secs(6);
 pub(super) struct Serving {
     server: SmppServer,
     delivery: Delivery,
+    links: Links,
     housekeeping: JoinHandle<()>,
     /// Owns the tickling, which ends with it.
     telling: JoinHandle<()>,
@@ -61,15 +64,26 @@ impl Serving {
         let tls_port = config.tls.as_ref().map(|tls| tls.listen_port);
         let ports: Vec<u16> = std::iter::once(config.listen_port).chain(tls_port).collect();
         let ends = Arc::new(Ends::default());
+        let table: TableSource = {
+            let state = state.clone();
+            Arc::new(move || state.table())
+        };
+        let (events, link_events) = mpsc::unbounded_channel();
+        let links = Links::start(LinkParts {
+            store: state.store.clone(),
+            leadership: leadership.clone(),
+            table: table.clone(),
+            metrics: state.metrics.clone(),
+            events,
+        });
         let delivery = Delivery::start(DeliveryParts {
             ends: ends.clone(),
             store: state.store.clone(),
             leadership: leadership.clone(),
             metrics: state.metrics.clone(),
-            table: {
-                let state = state.clone();
-                Arc::new(move || state.table())
-            },
+            table,
+            links: links.clone(),
+            link_events,
         });
         let parts = ServerParts {
             config,
@@ -83,6 +97,7 @@ impl Serving {
         let server = match listen(&leadership, parts, &addresses).await {
             Ok(server) => server,
             Err(error) => {
+                links.stop(Duration::ZERO).await;
                 delivery.stop().await;
                 return Err(error);
             }
@@ -91,7 +106,7 @@ impl Serving {
         let tickles = tickle(&state.store, leadership.term, hold, served);
         let telling = tokio::spawn(watch_returns(state.store.clone(), leadership.term, tickles));
         let housekeeping = tokio::spawn(housekeeping::lead(state, leadership.term));
-        Ok(Self { server, delivery, housekeeping, telling })
+        Ok(Self { server, delivery, links, housekeeping, telling })
     }
 
     /// Ends what is under way while the sessions stay: first deliveries, during which submissions are still taken, then
@@ -110,7 +125,7 @@ impl Serving {
     pub(super) async fn stop(self, grace: Duration) {
         self.housekeeping.abort();
         self.telling.abort();
-        self.server.stop(grace).await;
+        tokio::join!(self.server.stop(grace), self.links.stop(grace));
         self.delivery.stop().await;
     }
 

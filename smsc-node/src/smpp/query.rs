@@ -12,6 +12,8 @@ use smsc_proto::types::{Address, EsmClass, InterfaceVersion, MessageId, MessageS
 use smsc_raft::machine::keys::bare;
 use smsc_raft::model::{self, Account, Finish, Message, Replace};
 
+use crate::link::outbound::segment_count;
+
 use super::alphabet::{self, Text};
 use super::ports::{Between, Directory, Found};
 use super::submit;
@@ -154,6 +156,7 @@ pub fn cancel(
     }
     let at_ms = now.as_millis();
     Ok(Finish {
+        segments: message.submission.as_ref().map_or(0, segment_count),
         id: message.id,
         state: model::MessageState::Deleted as i32,
         at_ms,

@@ -19,13 +19,16 @@ use crate::convert;
 use crate::machine::base::{Base, TableId};
 use crate::machine::{Applied, Change, Machine};
 use crate::model;
-use crate::outcome::Outcomes;
+use crate::outcome::{Outcome, Outcomes};
 use crate::storage::checkpoints::{CheckpointStore, STORE_FILE, StoreView};
 use crate::storage::compaction::{self, Copying, REST_KEYS, Wish};
 use crate::storage::snapshot::SnapshotData;
 
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
+
+/// Called where entries are applied, with every final state: must be quick.
+pub type FinalsSink = Box<dyn Fn(&model::FinalRecord) + Send>;
 
 /// The machine with its store, shared between the engine, the checkpointer and those who read.
 #[derive(Clone)]
@@ -40,6 +43,7 @@ struct Shared {
     /// The checkpoint on disk, as snapshots send it; `None` once closed.
     view: Mutex<Option<Arc<StoreView>>>,
     changes: Mutex<Option<UnboundedSender<Vec<Change>>>>,
+    finals: Mutex<Option<FinalsSink>>,
     dir: PathBuf,
     cache_bytes: usize,
     overlay_bytes: AtomicUsize,
@@ -68,6 +72,7 @@ impl StateMachine {
             store: Mutex::new(Some(store)),
             view: Mutex::new(Some(view)),
             changes: Mutex::new(None),
+            finals: Mutex::new(None),
             dir,
             cache_bytes,
             overlay_bytes: AtomicUsize::new(0),
@@ -88,6 +93,11 @@ impl StateMachine {
     /// Sends what is applied from now on to `sink`; the one before gets no more.
     pub fn listen(&self, sink: Option<UnboundedSender<Vec<Change>>>) {
         *self.shared.changes.lock().expect("never held across a panic") = sink;
+    }
+
+    /// Tells `sink` of every final state that is applied from now on.
+    pub fn follow_finals(&self, sink: Option<FinalsSink>) {
+        *self.shared.finals.lock().expect("never held across a panic") = sink;
     }
 
     /// Bytes of memory in the overlay and in the checkpoint being written, roughly.
@@ -290,6 +300,7 @@ impl StateMachine {
                 self.shared.overlay_bytes.store(machine.overlay_weight(), Ordering::Relaxed);
             }
         }
+        self.tell_finals(&outcomes);
         if changes.contains(&Change::Config) {
             self.shared.config_version.fetch_add(1, Ordering::AcqRel);
         }
@@ -303,6 +314,16 @@ impl StateMachine {
             responder.send(Outcomes(outcomes));
         }
         Ok(())
+    }
+
+    fn tell_finals(&self, outcomes: &[Outcome]) {
+        let sink = self.shared.finals.lock().expect("never held across a panic");
+        let Some(sink) = sink.as_ref() else { return };
+        for outcome in outcomes {
+            if let Outcome::Finished { record } = outcome {
+                sink(record);
+            }
+        }
     }
 
     fn install(&self, path: &std::path::Path) -> io::Result<()> {

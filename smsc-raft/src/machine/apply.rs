@@ -63,6 +63,7 @@ impl Machine {
             Op::HandOver(command) => self.hand_over(command, changes),
             Op::Replace(command) => self.replace(command, changes),
             Op::QueueWake(command) => self.queue_wake(&command, changes),
+            Op::LinkPartDone(command) => self.link_part_done(&command),
             Op::Purge(command) => self.purge_finals(command.final_before_ms),
             Op::SessionOpen(command) => Ok(self.session_open(command, changes)),
             Op::SessionClose(command) => Ok(self.session_close(command.id, changes)),
@@ -107,6 +108,12 @@ impl Machine {
                 true
             }
             Op::HandsetDelete(command) => self.handsets.remove(&command.prefix),
+            Op::LinkPut(command) => {
+                let link = command.link.unwrap_or_default();
+                self.links.put(link.name.clone(), link);
+                true
+            }
+            Op::LinkDelete(command) => self.links.remove(&command.name),
             Op::SettingsPut(command) => {
                 self.settings.put(String::new(), command.settings.unwrap_or_default());
                 true
@@ -129,6 +136,7 @@ impl Machine {
             | Op::HandOver(_)
             | Op::Replace(_)
             | Op::QueueWake(_)
+            | Op::LinkPartDone(_)
             | Op::Purge(_)
             | Op::SessionOpen(_)
             | Op::SessionClose(_)

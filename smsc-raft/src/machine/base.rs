@@ -45,11 +45,15 @@ pub enum TableId {
     Addressed,
     /// Name -> [`crate::model::DistributionList`].
     Lists,
+    /// Name -> [`crate::model::Link`].
+    Links,
+    /// (link, message_id of its message centre) -> [`crate::model::LinkIdRow`], for receipts that are waited for.
+    LinkIds,
 }
 
 impl TableId {
     /// Every table, in the order a snapshot sends them.
-    pub const ALL: [TableId; 18] = [
+    pub const ALL: [TableId; 20] = [
         TableId::Meta,
         TableId::Messages,
         TableId::Waiting,
@@ -68,6 +72,8 @@ impl TableId {
         TableId::NumberChunks,
         TableId::Addressed,
         TableId::Lists,
+        TableId::Links,
+        TableId::LinkIds,
     ];
 
     /// The table's name on disk and in snapshots.
@@ -91,6 +97,8 @@ impl TableId {
             TableId::NumberChunks => "number_chunks",
             TableId::Addressed => "addressed",
             TableId::Lists => "lists",
+            TableId::Links => "links",
+            TableId::LinkIds => "link_ids",
         }
     }
 

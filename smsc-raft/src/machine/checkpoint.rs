@@ -24,6 +24,7 @@ pub struct Checkpoint {
     scheduled: Frozen<(u64, u64), ()>,
     addressed: Frozen<(u64, u64), ()>,
     finals: FrozenFinals,
+    link_ids: Frozen<(String, String), model::LinkIdRow>,
     small: Vec<(TableId, Bytes, Option<Bytes>)>,
 }
 
@@ -49,6 +50,7 @@ impl Checkpoint {
         self.scheduled.for_each(&mut write)?;
         self.addressed.for_each(&mut write)?;
         self.finals.for_each(self.base.as_ref(), &mut write)?;
+        self.link_ids.for_each(&mut write)?;
         for (table, key, value) in &self.small {
             write(*table, key.clone(), value.clone())?;
         }
@@ -73,6 +75,7 @@ impl Machine {
         small.extend(self.number_lists.take_changes());
         small.extend(self.number_chunks.take_changes());
         small.extend(self.lists.take_changes());
+        small.extend(self.links.take_changes());
         Checkpoint {
             applied: self.applied,
             base: self.base.clone(),
@@ -84,6 +87,7 @@ impl Machine {
             scheduled: self.scheduled.freeze(),
             addressed: self.addressed.freeze(),
             finals: self.finals.freeze(),
+            link_ids: self.link_ids.freeze(),
             small,
         }
     }
@@ -108,5 +112,6 @@ impl Machine {
         self.scheduled.thaw();
         self.addressed.thaw();
         self.finals.thaw();
+        self.link_ids.thaw();
     }
 }

@@ -223,6 +223,8 @@ record_value! {
     model::NumberChunk => |chunk| 64 + chunk.numbers.len(),
     model::DrillRecord => |drill| 64 + drill.report.len(),
     model::DistributionList => |list| 64 + list.members.len() * 64,
+    model::Link => |_| 256,
+    model::LinkIdRow => |_| 96,
     model::FinalRecord => |_| 256,
     model::FinalBlock => |block| 256 * block.records.len(),
 }

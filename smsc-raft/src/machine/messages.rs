@@ -204,6 +204,7 @@ impl Machine {
                 ..Default::default()
             },
         );
+        self.remember_link_ids(command.id, &handed);
         changed.handed = Some(handed);
         self.messages.put(command.id, message.clone());
         changes.push(Change::HandedOver { id: command.id, queue });
@@ -219,6 +220,7 @@ impl Machine {
     ) -> io::Result<Outcome> {
         Arc::make_mut(&mut message).handed = None;
         self.forget_give_up(&message, handed);
+        self.forget_link_ids(message.id, handed)?;
         let submission = content(&message);
         if submission.expires_at_ms > 0 {
             self.expiry.put((submission.expires_at_ms, message.id), ());
@@ -257,6 +259,7 @@ impl Machine {
                 return Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))));
             }
             self.forget_give_up(&message, handed);
+            self.forget_link_ids(message.id, handed)?;
             let queue = QueueKey::of(submission);
             changes.push(Change::Finished { id: message.id, queue: queue.clone() });
             if state == MessageState::Delivered {
@@ -278,6 +281,13 @@ impl Machine {
         }
         self.waiting_count = self.waiting_count.saturating_sub(1);
         self.uncount(&submission.account);
+        let cdr = match submission.kind() {
+            MessageKind::Receipt => 0,
+            MessageKind::Submitted | MessageKind::Mo => {
+                self.next_cdr += 1;
+                self.next_cdr - 1
+            }
+        };
         let receipt_id = match command.receipt {
             Some(receipt) => self.store(receipt, changes)?,
             None => 0,
@@ -303,6 +313,10 @@ impl Machine {
             attempted: command.attempted,
             multi_index: submission.multi_index,
             multi_count: submission.multi_count,
+            segments: command.segments,
+            link_message_id: message.handed.as_ref().map_or(String::new(), |handed| handed.remote_id.clone()),
+            cdr,
+            recorded_at_ms: self.stamp_ms,
         };
         // A receipt that arrived has nothing more to tell: the message it reports on names it.
         if submission.kind() != MessageKind::Receipt || state != MessageState::Delivered {
@@ -332,7 +346,7 @@ impl Machine {
         }
     }
 
-    fn gone(&self, id: u64) -> io::Result<Outcome> {
+    pub(super) fn gone(&self, id: u64) -> io::Result<Outcome> {
         Ok(match self.finals.get(self.base.as_ref(), id)? {
             Some(record) => Outcome::AlreadyFinal(Box::new(record)),
             None => Outcome::NotFound,

@@ -10,6 +10,7 @@ pub mod base;
 mod checkpoint;
 mod finals;
 pub mod keys;
+mod links;
 mod messages;
 mod number_lists;
 mod read;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 pub use checkpoint::Checkpoint;
 use finals::Finals;
 use keys::{DueKey, QueueKey, WaitingKey};
+pub use links::link_id_key;
 use resident::Resident;
 use table::{Table, Value};
 
@@ -65,7 +67,7 @@ pub enum Change {
     Replaced(Arc<model::Message>),
     /// A queue is due at once.
     Woken(QueueKey),
-    /// Accounts, routes, handsets or settings changed.
+    /// Accounts, routes, links, handsets or settings changed.
     Config,
     /// A bind was registered or removed.
     Sessions,
@@ -91,6 +93,7 @@ pub struct Machine {
     next_message_id: u64,
     next_session_id: u64,
     next_drill_id: u64,
+    next_cdr: u64,
     stamp_ms: u64,
     waiting_count: u64,
     waiting_by_account: BTreeMap<String, u64>,
@@ -116,6 +119,8 @@ pub struct Machine {
     number_lists: Resident<String, model::NumberList>,
     number_chunks: Resident<(String, String), model::NumberChunk>,
     lists: Resident<String, model::DistributionList>,
+    links: Resident<String, model::Link>,
+    link_ids: Table<(String, String), model::LinkIdRow>,
 }
 
 impl Machine {
@@ -150,6 +155,7 @@ impl Machine {
             next_message_id: meta.next_message_id.max(1),
             next_session_id: meta.next_session_id.max(1),
             next_drill_id: meta.next_drill_id.max(1),
+            next_cdr: meta.next_cdr.max(1),
             stamp_ms: meta.stamp_ms,
             waiting_count: meta.waiting,
             waiting_by_account: meta.waiting_by_account,
@@ -172,6 +178,8 @@ impl Machine {
             number_lists: Resident::load(TableId::NumberLists, below)?,
             number_chunks: Resident::load(TableId::NumberChunks, below)?,
             lists: Resident::load(TableId::Lists, below)?,
+            links: Resident::load(TableId::Links, below)?,
+            link_ids: Table::new(TableId::LinkIds),
             base,
         };
         machine.find_next_scheduled()?;
@@ -191,6 +199,7 @@ impl Machine {
             + self.scheduled.weight()
             + self.addressed.weight()
             + self.finals.weight()
+            + self.link_ids.weight()
     }
 
     fn meta(&self) -> model::CheckpointMeta {
@@ -209,6 +218,7 @@ impl Machine {
             waiting_by_account: self.waiting_by_account.clone(),
             finals_from: self.purge_from,
             addressed: true,
+            next_cdr: self.next_cdr,
         }
     }
 

@@ -42,6 +42,11 @@ impl Machine {
         self.next_message_id
     }
 
+    /// Number of the next call detail record: every final state recorded so far has a smaller one.
+    pub fn next_cdr(&self) -> u64 {
+        self.next_cdr
+    }
+
     /// When the next scheduled message moves into its queue, UTC milliseconds; it does with the first batch after.
     pub fn next_scheduled_ms(&self) -> Option<u64> {
         (self.next_scheduled_ms != u64::MAX).then_some(self.next_scheduled_ms)
@@ -252,7 +257,8 @@ impl Machine {
         visit_resident(TableId::NumberChunks, &self.number_chunks, &mut visit);
         self.visit_table(TableId::Addressed, &self.addressed, &mut visit)?;
         visit_resident(TableId::Lists, &self.lists, &mut visit);
-        Ok(())
+        visit_resident(TableId::Links, &self.links, &mut visit);
+        self.visit_table(TableId::LinkIds, &self.link_ids, &mut visit)
     }
 
     fn visit_table<K: Key, V: Value>(

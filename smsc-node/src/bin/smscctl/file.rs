@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use smsc_proto::rpc::admin::{
-    AccountPutRequest, AccountsRequest, HandsetsRequest, ListsRequest, RoutesRequest, SettingsRequest,
+    AccountPutRequest, AccountsRequest, HandsetsRequest, LinkPutRequest, ListsRequest, RoutesRequest, SettingsRequest,
 };
 use smsc_raft::model::{
-    Account, AccountDelete, DistributionList, HandsetDelete, HandsetRange, ListDelete, NumberPlan, RetryPolicy, Route,
-    RouteDelete, Settings,
+    Account, AccountDelete, DistributionList, HandsetDelete, HandsetRange, Link, LinkDelete, ListDelete, NumberPlan,
+    RetryPolicy, Route, RouteDelete, Settings,
 };
 
 use crate::connect::{Client, ConnectArgs};
 use crate::exit::Failure;
 use crate::handset::RangeEntry;
+use crate::link::{self, LinkEntry};
 use crate::list;
 use crate::output::{Format, json, print};
 use crate::policy::{OutbindEntry, SessionEntry};
@@ -28,9 +29,9 @@ use crate::words::{AlphabetWord, ContentWord, OperationWord};
 #[derive(Clone, Debug, Args)]
 pub struct ApplyArgs {
     /// The file, TOML or JSON; - for standard input. An account may have `password` instead of `password_hash`;
-    /// with neither, the one that is set stays.
+    /// with neither, the one that is set stays. A link may have `password`; without, the one that is set stays.
     file: PathBuf,
-    /// Delete accounts, routes, lists and handsets that the file does not have.
+    /// Delete accounts, routes, lists, links and handsets that the file does not have.
     #[arg(long)]
     prune: bool,
     /// Tell what would be done, do nothing.
@@ -50,6 +51,7 @@ struct ClusterFile {
     routes: Vec<RouteEntry>,
     #[serde(default)]
     lists: Vec<ListEntry>,
+    links: Vec<LinkEntry>,
     #[serde(default)]
     handsets: Vec<RangeEntry>,
 }
@@ -143,6 +145,8 @@ struct Stored {
     accounts: Vec<Account>,
     routes: Vec<Route>,
     lists: Vec<DistributionList>,
+    /// Without their passwords.
+    links: Vec<Link>,
     handsets: Vec<HandsetRange>,
 }
 
@@ -153,6 +157,7 @@ impl Stored {
             accounts: client.accounts(AccountsRequest { with_hashes: true }).await?.into_inner().accounts,
             routes: client.routes(RoutesRequest {}).await?.into_inner().routes,
             lists: client.lists(ListsRequest {}).await?.into_inner().lists,
+            links: link::all(client).await?,
             handsets: client.handsets(HandsetsRequest {}).await?.into_inner().ranges,
         })
     }
@@ -165,6 +170,8 @@ enum Step {
     DeleteList(String),
     DeleteAccount(String),
     DeleteHandset(String),
+    DeleteLink(String),
+    PutLink(Box<Link>),
     PutAccount(Box<AccountPutRequest>),
     PutRoute(Box<Route>),
     PutList(DistributionList),
@@ -180,6 +187,8 @@ impl Step {
             Step::DeleteAccount(name) => format!("delete account {name}"),
             Step::DeleteList(name) => format!("delete list {name}"),
             Step::PutList(list) => format!("put list {}", list.name),
+            Step::DeleteLink(name) => format!("delete link {name}"),
+            Step::PutLink(link) => format!("put link {}", link.name),
             Step::DeleteHandset(prefix) => format!("delete handsets {prefix}"),
             Step::PutAccount(put) => {
                 format!("put account {}", put.account.as_ref().map_or("", |account| account.system_id.as_str()))
@@ -197,6 +206,8 @@ impl Step {
             Step::DeleteList(name) => client.list_delete(ListDelete { name }).await.map(drop),
             Step::PutList(list) => client.list_put(list).await.map(drop),
             Step::DeleteHandset(prefix) => client.handset_delete(HandsetDelete { prefix }).await.map(drop),
+            Step::DeleteLink(name) => client.link_delete(LinkDelete { name }).await.map(drop),
+            Step::PutLink(link) => client.link_put(LinkPutRequest { link: Some(*link) }).await.map(drop),
             Step::PutAccount(put) => client.account_put(*put).await.map(drop),
             Step::PutRoute(route) => client.route_put(*route).await.map(drop),
             Step::PutHandset(range) => client.handset_put(range).await.map(drop),
@@ -276,11 +287,21 @@ fn steps(file: ClusterFile, stored: &Stored, prune: bool) -> Result<Vec<Step>, S
         steps.extend(gone.map(|list| Step::DeleteList(list.name.clone())));
         let gone = stored.accounts.iter().filter(|a| !accounts.contains(a.system_id.as_str()));
         steps.extend(gone.map(|account| Step::DeleteAccount(account.system_id.clone())));
+        let links: BTreeSet<_> = file.links.iter().map(|link| link.name.as_str()).collect();
+        let gone = stored.links.iter().filter(|link| !links.contains(link.name.as_str()));
+        steps.extend(gone.map(|link| Step::DeleteLink(link.name.clone())));
         let gone = stored.handsets.iter().filter(|h| !handsets.contains(h.prefix.as_str()));
         steps.extend(gone.map(|range| Step::DeleteHandset(range.prefix.clone())));
     }
     for entry in file.accounts {
         steps.extend(account_step(entry, stored)?.map(|put| Step::PutAccount(Box::new(put))));
+    }
+    for entry in file.links {
+        let link = entry.link()?;
+        // A password in the file is put anew: the one that is set cannot be compared.
+        if !link.password.is_empty() || !stored.links.contains(&link) {
+            steps.push(Step::PutLink(Box::new(link)));
+        }
     }
     for entry in file.routes {
         let route = Route::try_from(entry)?;
@@ -412,6 +433,7 @@ fn file_of(stored: Stored) -> ClusterFile {
         accounts: stored.accounts.into_iter().map(account).collect(),
         routes: stored.routes.into_iter().map(RouteEntry::from).collect(),
         lists: stored.lists.into_iter().map(list).collect(),
+        links: stored.links.into_iter().map(LinkEntry::from).collect(),
         handsets: stored.handsets.into_iter().map(RangeEntry::from).collect(),
     }
 }
@@ -459,6 +481,7 @@ mod tests {
                 members: vec![list::member("2/1/5551").expect("well")],
                 ..Default::default()
             }],
+            links: vec![Link { name: "c1".to_owned(), addresses: vec!["a:1".to_owned()], ..Default::default() }],
             handsets: vec![HandsetRange { prefix: "1555".to_owned(), ..Default::default() }],
         }
     }
@@ -485,6 +508,7 @@ mod tests {
             "delete route \"49\"",
             "delete list friends",
             "delete account esme1",
+            "delete link c1",
             "delete handsets 1555",
             "put account esme2",
         ];

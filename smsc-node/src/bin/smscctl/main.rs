@@ -8,6 +8,7 @@ mod drill;
 mod exit;
 mod file;
 mod handset;
+mod link;
 mod list;
 mod message;
 mod numbers;
@@ -74,6 +75,9 @@ enum Command {
     /// When failed attempts are repeated, by link and class of error.
     #[command(subcommand)]
     Retry(retry::RetryCommand),
+    /// The other message centres that we bind to.
+    #[command(subcommand)]
+    Link(link::LinkCommand),
     /// Find, show and cancel messages.
     #[command(subcommand)]
     Message(message::MessageCommand),
@@ -86,9 +90,10 @@ enum Command {
     /// Make the cluster's certificates.
     #[command(subcommand)]
     Cert(cert::CertCommand),
-    /// Print accounts, routes, distribution lists, handsets and settings as a file (TOML, or JSON with --json).
+    /// Print accounts, routes, distribution lists, links, handsets and settings as a file (TOML, or JSON with --json).
     Export,
-    /// Bring accounts, routes, distribution lists, handsets and settings to what a file says; an export is such a file.
+    /// Bring accounts, routes, distribution lists, links, handsets and settings to what a file says; an export is such
+    /// a file.
     Apply(file::ApplyArgs),
 }
 
@@ -123,6 +128,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::List(command) => list::run(connect, command, format).await,
         Command::Numbers(command) => numbers::run(connect, command, format).await,
         Command::Retry(command) => retry::run(connect, command, format).await,
+        Command::Link(command) => link::run(connect, command, format).await,
         Command::Message(command) => message::run(connect, command, format).await,
         Command::Handset(command) => handset::run(connect, command, format).await,
         Command::Settings(command) => settings::run(connect, command, format).await,
@@ -160,6 +166,8 @@ mod tests {
             "smscctl cluster handover",
             "smscctl cert ca --dir tls --cluster demo",
             "smscctl cert node --dir tls --id 1 --name a --host 127.0.0.1",
+            "smscctl link put carrier --address smsc.example.net:2775 --system-id me --password secret",
+            "smscctl link status --json",
             "smscctl drill kill --yes",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));

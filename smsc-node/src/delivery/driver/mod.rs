@@ -23,10 +23,11 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::delivery::ends::Ends;
-use crate::delivery::engine::{DeliveryEngine, Effect, EngineConfig, LinkResult, Load, Loaded};
+use crate::delivery::engine::{DeliveryEngine, Effect, EngineConfig, LinkCapacity, LinkResult, Load, Loaded};
 use crate::delivery::handset::{HandsetEvent, Handsets};
 use crate::delivery::mo;
 use crate::delivery::route::RouteTable;
+use crate::link::{LinkEvent, Links};
 use crate::metrics::{AttemptResult, FinalState, LinkKind, Metrics};
 use crate::smpp::ports::{DeliverResult, Receivers, SessionHandle, ToSession};
 
@@ -56,6 +57,10 @@ pub struct DeliveryParts {
     pub table: TableSource,
     /// Who waits for messages to come to their end.
     pub ends: Arc<Ends>,
+    /// The links to other message centres.
+    pub links: Links,
+    /// What they tell.
+    pub link_events: mpsc::UnboundedReceiver<LinkEvent>,
 }
 
 enum Input {
@@ -161,6 +166,10 @@ struct Driver {
     configured_at_ms: u64,
     settling: Vec<oneshot::Sender<()>>,
     recording: usize,
+    links: Links,
+    link_events: mpsc::UnboundedReceiver<LinkEvent>,
+    /// Messages whose reported end is being recorded, and the link that waits for it.
+    reported: HashMap<u64, String>,
 }
 
 impl Driver {
@@ -170,7 +179,7 @@ impl Driver {
         received: mpsc::UnboundedReceiver<Input>,
         changes: mpsc::UnboundedReceiver<Vec<Change>>,
     ) -> io::Result<Self> {
-        let DeliveryParts { store, leadership, metrics, table, ends } = parts;
+        let DeliveryParts { store, leadership, metrics, table, ends, links, link_events } = parts;
         let (stamp_ms, settings) = store.read(|machine| Ok((machine.stamp_ms(), machine.settings())))?;
         let now_ms = stamp_ms.max(SystemClock.wall().as_millis());
         let config = EngineConfig { seed: leadership.term, ..Default::default() };
@@ -195,6 +204,9 @@ impl Driver {
             configured_at_ms: now_ms,
             settling: Vec::new(),
             recording: 0,
+            links,
+            link_events,
+            reported: HashMap::new(),
         })
     }
 
@@ -217,6 +229,9 @@ impl Driver {
                 Some(input) = self.received.recv() => if self.take_input(input).is_err() {
                     return;
                 },
+                Some(event) = self.link_events.recv() => if self.take_link_event(event).is_err() {
+                    return;
+                },
                 _ = leaderships.wait_for(|now| now.as_ref().is_none_or(|now| now.term != term)) => return,
                 () = tokio::time::sleep(sleep) => {}
             }
@@ -233,6 +248,10 @@ impl Driver {
         for _ in 0..INPUTS_PER_TURN {
             let Ok(input) = self.received.try_recv() else { break };
             self.take_input(input)?;
+        }
+        for _ in 0..INPUTS_PER_TURN {
+            let Ok(event) = self.link_events.try_recv() else { break };
+            self.take_link_event(event)?;
         }
         if self.configure_at_ms <= self.now_ms {
             self.configure()?;
@@ -267,6 +286,7 @@ impl Driver {
                 // The first change takes effect at once, a flood of them together.
                 self.configure_at_ms = self.configured_at_ms + CONFIG_INTERVAL_MS;
             }
+            self.tell_links(&change);
             self.engine.change(self.now_ms, change);
         }
     }
@@ -302,6 +322,48 @@ impl Driver {
         Ok(())
     }
 
+    fn take_link_event(&mut self, event: LinkEvent) -> Result<(), End> {
+        let now_ms = self.now_ms;
+        match event {
+            LinkEvent::Up { link, window, rate_per_s } => {
+                self.engine.link_up(now_ms, &link, LinkCapacity { window, rate_per_s });
+            }
+            LinkEvent::Down { link } => self.engine.link_down(now_ms, &link),
+            LinkEvent::Paused { link, until_ms } => self.engine.link_paused(&link, until_ms),
+            LinkEvent::Outcome { id, result, .. } => {
+                self.metrics.attempts(LinkKind::Smpp).inc(attempt_result(&result));
+                self.engine.link_outcome(now_ms, id, result);
+            }
+            LinkEvent::Reachable { number } => self.engine.reachable(now_ms, &Arc::from(number)),
+            LinkEvent::Report(report) => {
+                let id = report.message.id;
+                // As it is now: its end may have been recorded since the link has looked.
+                let message = self.store.read(|machine| machine.message(id)).map_err(stopped)?;
+                match message.filter(|message| message.handed.is_some()) {
+                    Some(message) => {
+                        let result = report.result();
+                        self.reported.insert(id, report.link);
+                        self.engine.reported(now_ms, message, result);
+                    }
+                    None => self.links.recorded(&report.link, id),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a link waits for: the end of a message that it has reported on.
+    fn tell_links(&mut self, change: &Change) {
+        let id = match change {
+            Change::Finished { id, .. } => *id,
+            Change::TakenBack(message) | Change::Retry(message) => message.id,
+            _ => return,
+        };
+        if let Some(link) = self.reported.remove(&id) {
+            self.links.recorded(&link, id);
+        }
+    }
+
     fn configure(&mut self) -> Result<(), End> {
         self.settings = self.store.read(|machine| Ok(machine.settings())).map_err(stopped)?;
         self.routes = (self.table)();
@@ -328,9 +390,11 @@ impl Driver {
                     Effect::Propose(command) => commands.push(command),
                     Effect::Load(load) => self.loads.push_back(load),
                     Effect::SendToSession { session_id, message } => self.send(session_id, message),
-                    // No link of this kind has been told of.
-                    Effect::SendToLink { message, .. } => {
-                        self.engine.link_outcome(self.now_ms, message.id, LinkResult::Lost);
+                    Effect::SendToLink { link, message } => {
+                        let id = message.id;
+                        if !self.links.send(&link, message) {
+                            self.engine.link_outcome(self.now_ms, id, LinkResult::Lost);
+                        }
                     }
                     Effect::SendToHandset { message, number, range, failing_since_ms } => {
                         self.handsets.deliver(self.now_ms, &message, &number, range.as_deref(), failing_since_ms);

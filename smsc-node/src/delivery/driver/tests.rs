@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::delivery::route::{LINK_ESME, LINK_HANDSET};
+use crate::link::LinkParts;
 use crate::smpp::serves::Serves;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -63,12 +64,23 @@ impl Node {
                 store.read(|machine| Ok(RouteTable::build(machine.accounts(), machine.routes(), machine.handsets())));
             Arc::new(built.expect("in memory"))
         };
+        let table: TableSource = Arc::new(table);
+        let (events, link_events) = mpsc::unbounded_channel();
+        let links = Links::start(LinkParts {
+            store: self.store.clone(),
+            leadership: self.leadership.clone(),
+            table: table.clone(),
+            metrics: self.metrics.clone(),
+            events,
+        });
         Delivery::start(DeliveryParts {
             store: self.store.clone(),
             leadership: self.leadership.clone(),
             metrics: self.metrics.clone(),
-            table: Arc::new(table),
+            table,
             ends: Arc::default(),
+            links,
+            link_events,
         })
     }
 

@@ -23,8 +23,8 @@ pub enum LinkResult {
     /// Another message centre has it and owes a report, which comes by `DeliveryEngine::reported`. The number's next
     /// message goes on meanwhile.
     Accepted {
-        /// message_id of its submit_sm_resp.
-        remote_id: String,
+        /// message_id of its submit_sm_resp, for each segment.
+        remote_ids: Vec<String>,
         /// How long after the end of its validity the report is waited for. Milliseconds.
         grace_ms: u64,
         /// The message's state when no report comes: expired, unknown or accepted.

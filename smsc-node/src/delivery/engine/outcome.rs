@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::command::Op;
-use smsc_raft::model::{AttemptDone, Command, ErrorClass, Finish, HandOver, HandedOver, Message, MessageState};
+use smsc_raft::model::{
+    AttemptDone, Command, ErrorClass, Finish, HandOver, HandedOver, LinkPart, Message, MessageState,
+};
 
 use super::{DeliveryEngine, Effect, LinkResult, State, content, is_expired, is_last_attempt};
 use crate::delivery::receipt;
 use crate::delivery::retry::{Next, RetryPolicies};
+use crate::link::outbound::segment_count;
 
 /// What came of a message, as it goes into the log.
 #[derive(Clone, Debug)]
@@ -58,13 +61,17 @@ impl Ended {
             LinkResult::Delivered => {
                 return Some(Self::Final { state: MessageState::Delivered, error: 0, attempted: true });
             }
-            LinkResult::Accepted { remote_id, grace_ms, give_up_state } => {
+            LinkResult::Accepted { remote_ids, grace_ms, give_up_state } => {
+                let remote_id = remote_ids.first().cloned().unwrap_or_default();
+                let part = |message_id| LinkPart { message_id, ..Default::default() };
+                let parts = remote_ids.into_iter().map(part).collect();
                 return Some(Self::Handed(HandedOver {
                     link: link.to_owned(),
                     remote_id,
                     at_ms: now_ms,
                     give_up_at_ms: content(message).expires_at_ms.max(now_ms).saturating_add(grace_ms),
                     give_up_state: give_up_state as i32,
+                    parts,
                 }));
             }
             LinkResult::Temporary { class, error } => {
@@ -124,7 +131,8 @@ impl DeliveryEngine {
                 let receipt = receipt::submission(&entry.message, state, now_ms, error, terms);
                 let account = String::new();
                 let state = state as i32;
-                Op::Finish(Finish { id, state, at_ms: now_ms, error, receipt, attempted, account, link })
+                let segments = segment_count(content(&entry.message));
+                Op::Finish(Finish { id, state, at_ms: now_ms, error, receipt, attempted, account, link, segments })
             }
         };
         entry.state = State::Recording { delivered, counts };

@@ -29,7 +29,7 @@ fn to(digits: &str, account: &str) -> Submission {
 }
 
 fn accepted() -> LinkResult {
-    LinkResult::Accepted { remote_id: "ab".to_owned(), grace_ms: 60_000, give_up_state: MessageState::Unknown }
+    LinkResult::Accepted { remote_ids: vec!["ab".to_owned()], grace_ms: 60_000, give_up_state: MessageState::Unknown }
 }
 
 fn temporary(class: ErrorClass) -> LinkResult {

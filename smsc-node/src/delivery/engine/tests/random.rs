@@ -56,7 +56,11 @@ fn link_result(kind: u8) -> LinkResult {
         1 => LinkResult::Temporary { class: ErrorClass::Congestion, error },
         2 => LinkResult::Temporary { class: ErrorClass::Absent, error },
         3 => LinkResult::Permanent { error, state: MessageState::Undeliverable },
-        4 => LinkResult::Accepted { remote_id: "ab".to_owned(), grace_ms: 1_000, give_up_state: MessageState::Unknown },
+        4 => LinkResult::Accepted {
+            remote_ids: vec!["ab".to_owned()],
+            grace_ms: 1_000,
+            give_up_state: MessageState::Unknown,
+        },
         _ => LinkResult::Lost,
     }
 }
