@@ -9,7 +9,7 @@ use smsc_proto::session::{CloseReason, Event, Session, SessionConfig, Side, Stat
 use smsc_proto::status::{CommandStatus, RefusalStatus};
 use smsc_proto::time::MonoTime;
 use smsc_proto::types::{AddressRange, BindMode, InterfaceVersion, MessageId, Password, SystemId, SystemType};
-use smsc_raft::leadership::Leadership;
+use smsc_raft::leadership::{Leadership, MonoTime as LeaseTime};
 use smsc_raft::model::Link;
 use tokio::sync::mpsc;
 
@@ -76,6 +76,8 @@ pub(super) struct BindTask {
     pub commands: mpsc::UnboundedReceiver<ToBind>,
     /// Counts the sessions of this bind: the answer to a request of one must not go out on the next.
     pub session: u64,
+    /// Since when the session at hand is bound; `None` while it is not.
+    pub bound_at: Option<MonoTime>,
 }
 
 /// Why a connection ended.
@@ -92,7 +94,7 @@ impl BindTask {
         let mut wait = min;
         let mut tried = 0;
         loop {
-            let began = SystemClock.mono();
+            self.bound_at = None;
             match self.connect_once(tried).await {
                 Over::Ended => break,
                 Over::Failed(reason) => {
@@ -100,7 +102,8 @@ impl BindTask {
                     self.tell(BindEvent::Down { reason });
                 }
             }
-            if SystemClock.mono().saturating_since(began) >= GOOD {
+            let lasted = self.bound_at.map(|at| SystemClock.mono().saturating_since(at));
+            if lasted.is_some_and(|lasted| lasted >= GOOD) {
                 wait = min;
             } else {
                 tried += 1;
@@ -182,7 +185,7 @@ impl BindTask {
                 continue;
             }
             let deadline = session.poll_timeout().unwrap_or(MonoTime::MAX);
-            let until = SystemClock.until(deadline.min(unbinding.unwrap_or(MonoTime::MAX))).min(LEASE_LOOK);
+            let until = SystemClock.until(deadline.min(unbinding.unwrap_or(MonoTime::MAX))).min(self.lease_look());
             let wants_input = session.wants_input();
             let mut output = session.output().split();
             let mut input = bytes::BytesMut::new();
@@ -213,6 +216,10 @@ impl BindTask {
             }
         };
         let mut output = session.output().split();
+        if !self.leadership.valid_now() {
+            // Another node may be delivering what stands there.
+            output.clear();
+        }
         let last = async {
             while !output.is_empty() && wire.transfer(&mut output, None).await.is_ok() {}
             wire.shutdown().await;
@@ -228,9 +235,15 @@ impl BindTask {
         })
     }
 
+    /// How long this bind may go on without looking whether this node still may be bound: never past the lease.
+    fn lease_look(&self) -> Duration {
+        let deadline = self.leadership.lease().deadline();
+        deadline.map_or(Duration::ZERO, |deadline| deadline.since(LeaseTime::now())).min(LEASE_LOOK)
+    }
+
     /// Tells what happened; why the session ended, if it did.
     fn take_events(
-        &self,
+        &mut self,
         session: &mut Session,
         address: &str,
         refused: &mut Option<CommandStatus>,
@@ -239,6 +252,7 @@ impl BindTask {
             match event {
                 Event::Bound { mode, .. } => {
                     tracing::info!(link = self.link.name, bind = self.index, address, %mode, "bound");
+                    self.bound_at = Some(SystemClock.mono());
                     self.tell(BindEvent::Bound { version: session.peer_version() });
                 }
                 Event::BindRefused { status } => {

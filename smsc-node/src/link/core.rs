@@ -181,9 +181,13 @@ impl Core {
         self.transmitters.insert(bind, Transmitter { version, in_flight: 0 });
     }
 
-    /// A transmitter is gone; what it had has been reported as lost.
+    /// A transmitter is gone; what it has not reported on is lost with it.
     pub fn unbound(&mut self, bind: usize) {
         self.transmitters.remove(&bind);
+        let left = self.sent.iter().filter(|(_, sent)| sent.bind == bind).map(|(token, _)| *token);
+        for token in left.collect::<Vec<_>>() {
+            self.lost(token);
+        }
         if self.transmitters.is_empty() {
             self.give_back();
         }
@@ -459,12 +463,14 @@ mod tests {
             core.offer(at(0), 0, message(id, 5), &to());
         }
         assert_eq!(sends(&mut core, 0), [0]);
-        core.lost(0);
+        // Whether the bind tells of it or not, before or after, it counts once.
         core.unbound(0);
+        core.lost(0);
         assert_eq!(
             outcomes(&mut core),
             [(1, outcome::unanswered()), (2, LinkOutcome::NotSent), (3, LinkOutcome::NotSent)]
         );
+        assert_eq!((core.in_flight(), core.counts().lost), (0, 1));
         assert_eq!((core.window_total(), core.is_up()), (0, false));
         core.offer(at(1), 1, message(4, 5), &to());
         assert_eq!(outcomes(&mut core), [(4, LinkOutcome::NotSent)]);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use smsc_proto::pdu::SubmitSm;
-use smsc_proto::text::{Alphabet, Reference, split_encoded};
+use smsc_proto::text::{Content, FormError, LongForm, Reference};
 use smsc_proto::tlv::{Tag, Tlvs};
 use smsc_proto::types::{
     Address, DataCoding, EsmClass, InterfaceVersion, MessagingMode, Npi, PriorityFlag, RegisteredDelivery, TimeString,
@@ -14,6 +14,8 @@ use thiserror::Error;
 
 /// Octets that short_message holds for every version (SMPP v3.4 section 5.2.22).
 const SHORT_MESSAGE_OCTETS_MAX: usize = 254;
+/// Octets that one short message carries in any alphabet (3GPP TS 23.040 section 9.2.3.24).
+const SEGMENT_OCTETS: usize = 140;
 /// The acknowledgements that the receiving SME is asked for: bits 3 and 2 of registered_delivery.
 const ACKNOWLEDGEMENTS: u32 = 0b1100;
 /// The longest validity_period asked for: a relative time holds 99 days.
@@ -32,8 +34,8 @@ pub enum Unsendable {
 
 /// The submit_sm for `message` over `link`, in the order of its segments, at `now_ms` (UTC milliseconds).
 ///
-/// `destination` is how its route has the number written, `version` what the peer of the bind speaks. Text that is in segments already, by user data header or sar_
-/// parameters, passes as it is; so does what fits a short message.
+/// `destination` is how its route has the number written, `version` what the peer of the bind speaks. A message that is
+/// a segment already keeps its numbers, in the form that the link takes.
 ///
 /// # Errors
 /// [`Unsendable`]: no attempt over this link can succeed.
@@ -45,87 +47,69 @@ pub fn submit_sms(
     now_ms: u64,
 ) -> Result<Vec<SubmitSm>, Unsendable> {
     let submission = message.submission.as_ref().ok_or(Unsendable::Record)?;
-    let tlvs = Tlvs::try_from(submission.tlvs.clone()).map_err(|_| Unsendable::Record)?;
-    let text = text_of(submission, &tlvs);
-    let mut kept = Tlvs::new();
-    for tlv in tlvs.iter().filter(|tlv| version.has_tlvs() && tlv.tag != Tag::MESSAGE_PAYLOAD) {
-        kept.push(tlv.tag, &tlv.value).map_err(|_| Unsendable::Record)?;
-    }
     let head = head(submission, destination, link, now_ms)?;
-    let one = |short_message: Bytes, tlvs: Tlvs| SubmitSm { short_message, tlvs, ..head.clone() };
-    let whole = |mut tlvs: Tlvs| match text.len() <= SHORT_MESSAGE_OCTETS_MAX {
-        true => Ok(vec![one(text.clone(), tlvs)]),
-        false if !version.has_tlvs() => Err(Unsendable::TooLong),
-        false => {
-            tlvs.push(Tag::MESSAGE_PAYLOAD, &text).map_err(|_| Unsendable::TooLong)?;
-            Ok(vec![one(Bytes::new(), tlvs)])
-        }
+    let content = content(submission)?;
+    let form = match link.long_messages() {
+        _ if !version.has_tlvs() => LongForm::UserDataHeader,
+        LongMessages::Udh => LongForm::UserDataHeader,
+        LongMessages::Sar => LongForm::SegmentTlvs,
+        LongMessages::Payload => LongForm::Payload,
     };
-    let segments = match is_segment(submission, &tlvs) {
-        true => return whole(kept),
-        false => cut(submission, &text, Reference::Eight(reference(message.id)))?,
+    let contents = match content.in_form(form, Reference::Eight(reference(message.id))) {
+        Ok(contents) => contents,
+        // Nothing can be made of a header that cannot be read: it goes as it came.
+        Err(FormError::Header(_)) => vec![content],
+        Err(FormError::Split(_) | FormError::TooLong) => return Err(Unsendable::TooLong),
     };
-    if segments.len() <= 1 {
-        return whole(kept);
-    }
-    let total = u8::try_from(segments.len()).map_err(|_| Unsendable::TooLong)?;
-    match link.long_messages() {
-        LongMessages::Payload if version.has_tlvs() => {
-            kept.push(Tag::MESSAGE_PAYLOAD, &text).map_err(|_| Unsendable::TooLong)?;
-            Ok(vec![one(Bytes::new(), kept)])
-        }
-        LongMessages::Sar if version.has_tlvs() => (1..=total)
-            .zip(segments)
-            .map(|(sequence, segment)| {
-                let mut tlvs = kept.clone();
-                tlvs.push_u16(Tag::SAR_MSG_REF_NUM, u16::from(reference(message.id)));
-                tlvs.push_u8(Tag::SAR_TOTAL_SEGMENTS, total);
-                tlvs.push_u8(Tag::SAR_SEGMENT_SEQNUM, sequence);
-                Ok(one(Bytes::copy_from_slice(segment.body()), tlvs))
-            })
-            .collect(),
-        _ => Ok(segments
-            .into_iter()
-            .map(|segment| SubmitSm {
-                esm_class: head.esm_class.with_udhi(true),
-                ..one(segment.to_user_data().into(), kept.clone())
-            })
-            .collect()),
-    }
+    contents.into_iter().map(|content| submit_sm(&head, content, version)).collect()
 }
 
-/// Short messages that a submission takes on the radio side; one that is a segment itself counts as one.
+/// One submit_sm: the text in short_message if that holds it.
+fn submit_sm(head: &SubmitSm, content: Content, version: InterfaceVersion) -> Result<SubmitSm, Unsendable> {
+    let text = text_of(&content.short_message, &content.tlvs);
+    let mut tlvs = match version.has_tlvs() {
+        true => content.tlvs.without(|tag| tag == Tag::MESSAGE_PAYLOAD),
+        false => Tlvs::new(),
+    };
+    let short_message = if text.len() <= SHORT_MESSAGE_OCTETS_MAX {
+        text
+    } else if version.has_tlvs() {
+        tlvs.push(Tag::MESSAGE_PAYLOAD, &text).map_err(|_| Unsendable::TooLong)?;
+        Bytes::new()
+    } else {
+        return Err(Unsendable::TooLong);
+    };
+    Ok(SubmitSm { esm_class: head.esm_class.with_udhi(content.udhi), short_message, tlvs, ..head.clone() })
+}
+
+/// Short messages that a submission takes on the radio side; one that is a segment itself counts as one. 0 for a text
+/// that no number of them could carry.
 pub fn segment_count(submission: &Submission) -> u32 {
-    let tlvs = Tlvs::try_from(submission.tlvs.clone()).unwrap_or_default();
-    if is_segment(submission, &tlvs) {
+    let Ok(content) = content(submission) else { return 0 };
+    if !content.udhi && text_of(&content.short_message, &content.tlvs).len() <= SEGMENT_OCTETS {
         return 1;
     }
-    let text = text_of(submission, &tlvs);
-    let segments = cut(submission, &text, Reference::Eight(0));
-    segments.map_or(0, |segments| u32::try_from(segments.len()).unwrap_or(u32::MAX))
-}
-
-fn text_of(submission: &Submission, tlvs: &Tlvs) -> Bytes {
-    match tlvs.get(Tag::MESSAGE_PAYLOAD) {
-        Some(payload) if submission.short_message.is_empty() => payload,
-        _ => submission.short_message.clone(),
+    match content.in_form(LongForm::UserDataHeader, Reference::Eight(0)) {
+        Ok(segments) => u32::try_from(segments.len()).unwrap_or(u32::MAX),
+        Err(FormError::Header(_)) => 1,
+        Err(FormError::Split(_) | FormError::TooLong) => 0,
     }
 }
 
-fn is_segment(submission: &Submission, tlvs: &Tlvs) -> bool {
-    let class = EsmClass(u8::try_from(submission.esm_class).unwrap_or_default());
-    class.udhi() || tlvs.contains(Tag::SAR_TOTAL_SEGMENTS)
+fn content(submission: &Submission) -> Result<Content, Unsendable> {
+    Ok(Content {
+        udhi: EsmClass(octet(submission.esm_class)?).udhi(),
+        data_coding: octet(submission.data_coding)?,
+        short_message: submission.short_message.clone(),
+        tlvs: Tlvs::try_from(submission.tlvs.clone()).map_err(|_| Unsendable::Record)?,
+    })
 }
 
-fn cut(
-    submission: &Submission,
-    text: &[u8],
-    reference: Reference,
-) -> Result<Vec<smsc_proto::text::Segment>, Unsendable> {
-    let coding = u8::try_from(submission.data_coding).map_err(|_| Unsendable::Record)?;
-    // What is no text here is cut as the octets that it is.
-    let alphabet = Alphabet::from_data_coding(coding).unwrap_or(Alphabet::Latin1);
-    split_encoded(text, alphabet, reference).map_err(|_| Unsendable::TooLong)
+fn text_of(short_message: &Bytes, tlvs: &Tlvs) -> Bytes {
+    match tlvs.get(Tag::MESSAGE_PAYLOAD) {
+        Some(payload) if short_message.is_empty() => payload,
+        _ => short_message.clone(),
+    }
 }
 
 /// What the segments of a message have in common: the same at every attempt, so that a phone puts together what came
@@ -256,18 +240,54 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_segment_already_passes_as_it_is() {
+    fn what_is_a_segment_already_keeps_its_numbers_in_the_form_that_the_link_takes() {
+        let form = |form: LongMessages| Link { long_messages: form as i32, ..Link::default() };
         let segment = Bytes::from_static(b"\x05\0\x03\x09\x02\x01text");
-        let sent = made(&Link::default(), InterfaceVersion::V3_4, |submission| {
-            submission.esm_class = 0x40;
-            submission.short_message = segment.clone();
-        });
-        assert_eq!((sent.len(), &sent[0].short_message), (1, &segment));
+        let with_header = |link: &Link| {
+            let sent = made(link, InterfaceVersion::V3_4, |submission| {
+                submission.esm_class = 0x40;
+                submission.short_message = segment.clone();
+            });
+            assert_eq!(sent.len(), 1);
+            sent.into_iter().next().unwrap()
+        };
+        for as_it_is in [LongMessages::Udh, LongMessages::Payload] {
+            let sent = with_header(&form(as_it_is));
+            assert_eq!((sent.esm_class.udhi(), &sent.short_message), (true, &segment));
+        }
+        let sent = with_header(&form(LongMessages::Sar));
+        assert_eq!((sent.esm_class.udhi(), &sent.short_message[..]), (false, &b"text"[..]));
+        assert_eq!((sent.tlvs.sar_msg_ref_num(), sent.tlvs.sar_segment_seqnum()), (Some(9), Some(1)));
+
         let mut tlvs = Tlvs::new();
+        tlvs.push_u16(Tag::SAR_MSG_REF_NUM, 9);
         tlvs.push_u8(Tag::SAR_TOTAL_SEGMENTS, 2);
+        tlvs.push_u8(Tag::SAR_SEGMENT_SEQNUM, 1);
         let stored = Bytes::copy_from_slice(tlvs.as_bytes());
-        let sent = made(&Link::default(), InterfaceVersion::V3_4, |submission| submission.tlvs = stored);
+        let with_tlvs = |submission: &mut Submission| {
+            (submission.tlvs, submission.short_message) = (stored.clone(), Bytes::from_static(b"text"));
+        };
+        let sent = made(&form(LongMessages::Sar), InterfaceVersion::V3_4, with_tlvs);
         assert_eq!(sent[0].tlvs.sar_total_segments(), Some(2));
+        // A peer without TLVs would take it for a whole message.
+        let sent = made(&form(LongMessages::Sar), InterfaceVersion::V3_3, with_tlvs);
+        assert_eq!((sent.len(), sent[0].esm_class.udhi(), &sent[0].short_message), (1, true, &segment));
+    }
+
+    #[test]
+    fn other_headers_are_in_every_segment_and_broken_ones_pass() {
+        let ports = [b"\x06\x05\x04\x0b\x84\0\0".as_slice(), &[b'x'; 200]].concat();
+        let with = |text: Vec<u8>| {
+            made(&Link::default(), InterfaceVersion::V3_3, |submission| {
+                (submission.esm_class, submission.data_coding, submission.short_message) = (0x40, 4, text.into());
+            })
+        };
+        let sent = with(ports);
+        assert_eq!(sent.len(), 2);
+        assert!(sent.iter().all(|part| part.short_message.windows(6).any(|at| at == b"\x05\x04\x0b\x84\0\0")));
+        let broken = b"\x03\x24\x09\x01text".to_vec();
+        let sent = with(broken.clone());
+        assert_eq!((sent.len(), &sent[0].short_message[..]), (1, &broken[..]));
     }
 
     #[test]

@@ -118,6 +118,7 @@ impl LinkTask {
                 events: to_events.clone(),
                 commands: received,
                 session: 0,
+                bound_at: None,
             };
             tokio::spawn(task.run());
             let status = BindStatus { mode: mode_name(mode), ..BindStatus::default() };
@@ -327,7 +328,14 @@ impl LinkTask {
                 // It may be stored or not: no answer, and the session ends with the term.
                 Err(_) => {}
             },
-            Logged::Part { id, result: Ok(_) } => self.recorded(id),
+            Logged::Part { id, result: Ok(outcomes) } => {
+                self.recorded(id);
+                // Two links at work, of the configuration before and after, may each have taken a part for one of several
+                // that are missing.
+                if let Some(Outcome::Waiting(message)) = outcomes.into_iter().next() {
+                    self.report_whole(Arc::new(*message));
+                }
+            }
             Logged::Part { result: Err(_), .. } => {}
         }
     }
@@ -377,7 +385,10 @@ impl LinkTask {
         self.look_at = now + LOOK * (1 + u32::try_from(self.held.len() / 50).unwrap_or(u32::MAX).min(50));
     }
 
+    /// The message that a report is for, and which part of it. Where its ids may mean several, the one whose number fits
+    /// goes before one that is only spelled alike: 10 in a response may be the 16 of a receipt, and there may be a 10.
     fn find(&self, report: &Report) -> Option<(Arc<Message>, u32)> {
+        let mut alike = None;
         for message_id in &report.message_ids {
             for candidate in candidates(message_id, self.link.response_ids(), self.link.receipt_ids()) {
                 let found = self.shared.store.read(|machine| machine.link_message(&self.link.name, &candidate.key));
@@ -387,12 +398,15 @@ impl LinkTask {
                     let digits = content.destination.as_ref().map_or("", |to| to.digits.as_str());
                     same_number(digits, &report.source) || same_number(&content.queue_key, &report.source)
                 });
-                if !candidate.guessed || fits {
+                if fits {
                     return Some((message, part));
+                }
+                if !candidate.guessed {
+                    alike.get_or_insert((message, part));
                 }
             }
         }
-        None
+        alike
     }
 
     fn record(&mut self, held: Held, message: Arc<Message>, part: u32) {
@@ -418,13 +432,24 @@ impl LinkTask {
             let command = Command { op: Some(Op::LinkPartDone(done)) };
             return self.shared.store.propose_group(vec![command], Box::new(done_with));
         }
-        // A message arrived when all of its segments did.
-        let arrived = |state: MessageState| matches!(state, MessageState::Delivered | MessageState::Accepted);
-        let failed = others.find(|(index, other, _)| *index != part && !arrived(*other));
+        let failed = others.find(|(index, other, _)| *index != part && !has_arrived(*other));
         let (state, error) = match failed {
-            Some((_, other, error)) if arrived(state) => (other, error),
+            Some((_, other, error)) if has_arrived(state) => (other, error),
             _ => (state, error),
         };
+        let link = self.link.name.clone();
+        self.shared.tell(LinkEvent::Report(Reported { link, message, state, error }));
+    }
+
+    /// A message all of whose parts have been reported on is at its end.
+    fn report_whole(&self, message: Arc<Message>) {
+        let Some(handed) = &message.handed else { return };
+        if handed.parts.is_empty() || handed.parts.iter().any(|part| part.state() == MessageState::Scheduled) {
+            return;
+        }
+        let failed = handed.parts.iter().find(|part| !has_arrived(part.state()));
+        let (state, error) =
+            failed.or(handed.parts.first()).map_or_else(Default::default, |part| (part.state(), part.error));
         let link = self.link.name.clone();
         self.shared.tell(LinkEvent::Report(Reported { link, message, state, error }));
     }
@@ -470,6 +495,11 @@ impl LinkTask {
             .map_or(0, |until| SystemClock.wall().saturating_add(SystemClock.until(until)).as_millis());
         self.shared.metrics.links.put(row.clone());
     }
+}
+
+/// A message arrived when all of its segments did.
+fn has_arrived(state: MessageState) -> bool {
+    matches!(state, MessageState::Delivered | MessageState::Accepted)
 }
 
 fn modes(link: &Link) -> &'static [BindMode] {

@@ -39,6 +39,7 @@ struct Centre {
 /// What works while it leads.
 struct Serving {
     links: Links,
+    events: mpsc::UnboundedSender<LinkEvent>,
     delivery: Delivery,
 }
 
@@ -95,7 +96,7 @@ impl Centre {
             leadership: self.leadership.clone(),
             table: table.clone(),
             metrics: self.metrics.clone(),
-            events,
+            events: events.clone(),
         });
         let delivery = Delivery::start(DeliveryParts {
             store: self.store.clone(),
@@ -106,7 +107,7 @@ impl Centre {
             links: links.clone(),
             link_events,
         });
-        Serving { links, delivery }
+        Serving { links, events, delivery }
     }
 
     /// A link named c1 to `peer`, quick to reconnect.
@@ -409,6 +410,50 @@ async fn a_link_that_drops_is_bound_again_and_nothing_is_lost() {
         assert_eq!(centre.ended(id).await.state(), MessageState::Delivered);
     }
     answering.abort();
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_ended_before_its_word_of_it_came_holds_nothing_up() {
+    let centre = Centre::start().await;
+    let serving = centre.serve();
+    // There is none: as if it had ended, and delivery had not heard of that.
+    serving.events.send(LinkEvent::Up { link: "c1".to_owned(), window: 5, rate_per_s: 0 }).expect("delivery runs");
+    let id = centre.submit("15551", |_| ()).await;
+    let put_off = async {
+        loop {
+            let message = centre.store.read(|machine| machine.message(id)).expect("read").expect("it waits");
+            if let [attempt, ..] = &message.attempt_log[..] {
+                return (attempt.class(), message.attempts);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let found = tokio::time::timeout(SOON, put_off).await.expect("it is put off");
+    assert_eq!(found, (model::ErrorClass::LinkDown, 0));
+    assert!(serving.delivery.settle(SOON).await);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_is_for_the_message_whose_number_fits() {
+    let (centre, peer) = (Centre::start().await, Peer::start().await);
+    centre.link(&peer, |_| ()).await;
+    let serving = centre.serve();
+    let mut bound = peer.bound().await;
+    // Responses in hexadecimal, receipts in decimal: 0x16 is 22, and 0x22 is another message's.
+    let mut ids = Vec::new();
+    for (to, response) in [("4915112345671", "16"), ("4915112345672", "22")] {
+        let id = centre.submit(to, |_| ()).await;
+        let (ticket, _) = bound.submit().await;
+        bound.accept(ticket, response);
+        centre.handed_over(id).await;
+        ids.push(id);
+    }
+    bound.receipt(1, "4915112345671", "22", "UNDELIV");
+    assert_eq!(centre.ended(ids[0]).await.state(), MessageState::Undeliverable);
+    bound.receipt(2, "4915112345672", "34", "DELIVRD");
+    assert_eq!(centre.ended(ids[1]).await.state(), MessageState::Delivered);
     serving.stop().await;
 }
 

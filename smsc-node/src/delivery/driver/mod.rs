@@ -170,6 +170,8 @@ struct Driver {
     link_events: mpsc::UnboundedReceiver<LinkEvent>,
     /// Messages whose reported end is being recorded, and the link that waits for it.
     reported: HashMap<u64, String>,
+    /// Reports on messages that the engine has not been told of as handed over yet, though the store has that.
+    early: HashMap<u64, (Arc<Message>, LinkResult)>,
 }
 
 impl Driver {
@@ -207,6 +209,7 @@ impl Driver {
             links,
             link_events,
             reported: HashMap::new(),
+            early: HashMap::new(),
         })
     }
 
@@ -287,7 +290,11 @@ impl Driver {
                 self.configure_at_ms = self.configured_at_ms + CONFIG_INTERVAL_MS;
             }
             self.tell_links(&change);
+            let handed = if let Change::HandedOver { id, .. } = &change { Some(*id) } else { None };
             self.engine.change(self.now_ms, change);
+            if let Some((message, result)) = handed.and_then(|id| self.early.remove(&id)) {
+                self.engine.reported(self.now_ms, message, result);
+            }
         }
     }
 
@@ -343,7 +350,9 @@ impl Driver {
                     Some(message) => {
                         let result = report.result();
                         self.reported.insert(id, report.link);
-                        self.engine.reported(now_ms, message, result);
+                        if !self.engine.reported(now_ms, message.clone(), result.clone()) {
+                            self.early.insert(id, (message, result));
+                        }
                     }
                     None => self.links.recorded(&report.link, id),
                 }
@@ -393,6 +402,9 @@ impl Driver {
                     Effect::SendToLink { link, message } => {
                         let id = message.id;
                         if !self.links.send(&link, message) {
+                            // It has ended, and its word of that is on the way: without this the engine would offer it
+                            // the message again, at once and for ever.
+                            self.engine.link_down(self.now_ms, &link);
                             self.engine.link_outcome(self.now_ms, id, LinkResult::Lost);
                         }
                     }

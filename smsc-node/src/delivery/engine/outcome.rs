@@ -141,15 +141,18 @@ impl DeliveryEngine {
 
     /// Another message centre reports on a message that it had accepted ([`LinkResult::Accepted`]), which the caller
     /// found by the report's id: `message` is as the store has it now. A temporary failure has the message sent again.
-    pub fn reported(&mut self, now_ms: u64, message: Arc<Message>, result: LinkResult) {
-        let (id, Some(handed)) = (message.id, message.handed.clone()) else { return };
-        // Its end is being recorded already.
-        if self.index.get(id).is_some() {
-            return;
+    ///
+    /// Returns `false` if the store has the acceptance already and the engine was not told yet: tell it again behind
+    /// that [`Change::HandedOver`](smsc_raft::machine::Change::HandedOver).
+    pub fn reported(&mut self, now_ms: u64, message: Arc<Message>, result: LinkResult) -> bool {
+        let (id, Some(handed)) = (message.id, message.handed.clone()) else { return true };
+        if let Some(entry) = self.index.get(id) {
+            // If it is known as handed over, its end is being recorded already.
+            return entry.message.handed.is_some();
         }
         let attempt = Attempt { now_ms, link: &handed.link, failures: 0 };
         let ended = match Ended::of(result, &message, &self.retry, attempt) {
-            None | Some(Ended::Handed(_)) => return,
+            None | Some(Ended::Handed(_)) => return true,
             // The attempt was counted when it was handed over.
             Some(Ended::Final { state, error, .. }) => Ended::Final { state, error, attempted: false },
             Some(ended) => ended,
@@ -157,5 +160,6 @@ impl DeliveryEngine {
         let queue = QueueKey::of(content(&message));
         self.index.insert(message, queue, State::Waiting);
         self.record(now_ms, id, &handed.link, ended);
+        true
     }
 }

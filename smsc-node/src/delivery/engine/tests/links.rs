@@ -194,6 +194,30 @@ fn what_a_link_accepted_waits_for_its_report_and_blocks_nobody() {
 }
 
 #[test]
+fn a_report_is_told_again_if_the_engine_did_not_know_of_the_acceptance() {
+    let mut world = world(&[("x", 0)]);
+    world.link_up("x", 5, 0);
+    world.link_answers.insert("x".to_owned(), accepted());
+    world.commits = false;
+    let id = world.submit(to("491", "one"));
+    // Applied, and on its way to the engine, when the receipt is read.
+    let changes = world.apply_pending();
+    let message = world.machine.message(id).unwrap().unwrap();
+    assert!(message.handed.is_some());
+    assert!(!world.engine.reported(world.now_ms, message, LinkResult::Delivered));
+    world.settle();
+    assert!(!world.is_proposed(id));
+    for change in changes {
+        world.engine.change(world.now_ms, change);
+    }
+    world.report(id, LinkResult::Delivered);
+    // The same again while its end is being recorded is no reason to wait for anything.
+    world.report(id, LinkResult::Delivered);
+    world.commit_pending();
+    assert_eq!(world.state(id), Some(MessageState::Delivered));
+}
+
+#[test]
 fn without_a_report_it_is_given_up_after_its_validity() {
     let mut world = world(&[("x", 0)]);
     world.link_up("x", 5, 0);

@@ -260,7 +260,7 @@ impl World {
     pub fn report(&mut self, id: u64, result: LinkResult) {
         let message = self.machine.message(id).unwrap().expect("it waits for its report");
         assert!(message.handed.is_some(), "{id} was not accepted by a link");
-        self.engine.reported(self.now_ms, message, result);
+        assert!(self.engine.reported(self.now_ms, message, result), "the engine knows that {id} was handed over");
         self.settle();
     }
 
@@ -316,6 +316,15 @@ impl World {
             self.commit(commands);
         }
         self.settle();
+    }
+
+    /// The same, but for the engine, which is to be told of these changes.
+    pub fn apply_pending(&mut self) -> Vec<Change> {
+        let commands = std::mem::take(&mut self.pending);
+        for id in commands.iter().filter_map(recorded_id) {
+            self.proposed.remove(&id);
+        }
+        self.apply(commands).1
     }
 
     /// Carries out what the engine asks until it asks for nothing more.
