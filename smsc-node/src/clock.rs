@@ -1,5 +1,6 @@
 //! The one place that asks the operating system what time it is.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
@@ -19,6 +20,42 @@ pub trait Clock: Send + Sync {
     }
 }
 
+/// By how much a drill has set this process's wall clock.
+static WALL_STEP: WallStep = WallStep(AtomicI64::new(0));
+/// The farthest that a drill may set it in all.
+const WALL_STEP_MS_MAX: i64 = 3_600_000;
+
+/// Milliseconds by which what is told differs from the host's clock.
+struct WallStep(AtomicI64);
+
+impl WallStep {
+    fn step(&self, by_ms: i64) -> Result<(), String> {
+        let stepped = |now: i64| now.checked_add(by_ms).filter(|sum| sum.unsigned_abs() <= WALL_STEP_MS_MAX as u64);
+        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, stepped) {
+            Ok(_) => Ok(()),
+            Err(now) => Err(format!(
+                "the clock differs from the host's by {now} ms already; {by_ms} ms more would pass the limit of \
+                 {WALL_STEP_MS_MAX} ms"
+            )),
+        }
+    }
+
+    fn apply(&self, since_epoch: Duration) -> Duration {
+        let step_ms = self.0.load(Ordering::Relaxed);
+        let step = Duration::from_millis(step_ms.unsigned_abs());
+        if step_ms < 0 { since_epoch.saturating_sub(step) } else { since_epoch + step }
+    }
+}
+
+/// Sets what [`SystemClock::wall`] tells forward or back, on top of earlier steps, until the process ends: what a wrong
+/// time server does to a host. For drills.
+///
+/// # Errors
+/// It would then differ from the host's clock by more than an hour; nothing has changed.
+pub fn step_wall(by_ms: i64) -> Result<(), String> {
+    WALL_STEP.step(by_ms)
+}
+
 /// The host's clocks.
 ///
 /// [`Clock::mono`] is CLOCK_MONOTONIC itself, so that the daemon, its guard process and the kernel speak of the same
@@ -29,7 +66,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn wall(&self) -> WallTime {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        WallTime::EPOCH + since_epoch
+        WallTime::EPOCH + WALL_STEP.apply(since_epoch)
     }
 
     fn mono(&self) -> MonoTime {
@@ -43,6 +80,17 @@ impl Clock for SystemClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_goes_both_ways_and_has_a_limit() {
+        let step = WallStep(AtomicI64::new(0));
+        let now = Duration::from_secs(1_700_000_000);
+        step.step(3_000_000).unwrap();
+        assert_eq!(step.apply(now), now + Duration::from_secs(3000));
+        assert!(step.step(3_000_000).is_err() && step.step(i64::MAX).is_err());
+        step.step(-4_000_000).unwrap();
+        assert_eq!(step.apply(now), now - Duration::from_secs(1000));
+    }
 
     #[test]
     fn mono_goes_on_and_wall_is_of_this_century() {

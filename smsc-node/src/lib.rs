@@ -12,6 +12,7 @@ pub mod ha;
 pub mod http;
 pub mod link;
 pub mod listen;
+pub mod memory;
 pub mod metrics;
 pub mod node;
 pub mod probe;

@@ -134,6 +134,10 @@ async fn what_is_acknowledged_is_everywhere_and_outlives_a_leader_a_restart_and_
     settled(&stores, index).await;
     let digests = stores.iter().map(|store| store.read(|machine| machine.digest()).unwrap()).collect::<Vec<_>>();
     assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+    // The same out of the checkpoints, with the index it is of.
+    for (store, digest) in stores.iter().zip(digests) {
+        assert_eq!(store.digest().await.unwrap(), (index, digest));
+    }
 
     // One leaves while others go on, and comes back from its disk.
     let index_of = |id: u64| id as usize - 1;

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::future;
-use smsc_proto::rpc::admin::{HandoverResponse, InitRequest, JoinRequest, StatusResponse, TakeoverResponse};
+use smsc_proto::rpc::admin::admin_client::AdminClient;
+use smsc_proto::rpc::admin::{
+    DigestRequest, DigestResponse, HandoverResponse, InitRequest, JoinRequest, StatusResponse, TakeoverResponse,
+    digest_response,
+};
 use smsc_proto::rpc::raft::{NodeRole, PeerStatus};
 use smsc_raft::consensus::types::Member;
 use smsc_raft::quorum::TakeoverError;
@@ -60,6 +64,44 @@ async fn ask_all(
     });
     let (own, answers) = future::join(host.status(), future::join_all(asked)).await;
     answers.into_iter().flatten().chain([(config.node_id, own)]).collect()
+}
+
+/// The state of this node, or of every member, as a checksum.
+pub(super) async fn digest(
+    store: &Store,
+    config: &AdminConfig,
+    request: DigestRequest,
+) -> Result<DigestResponse, Status> {
+    let own = async {
+        let taken = store.digest().await;
+        let item = digest_response::Item { node_id: config.node_id, ..Default::default() };
+        match taken {
+            Ok((index, digest)) => digest_response::Item { index, digest, ..item },
+            Err(error) => digest_response::Item { failed: error.to_string(), ..item },
+        }
+    };
+    if request.own {
+        return Ok(DigestResponse { items: vec![own.await] });
+    }
+    let view = store.view();
+    let others = view.members.iter().filter(|(id, _)| **id != config.node_id);
+    let asked = others.map(|(id, member)| async move {
+        let told = async {
+            let channel = store.admin_channel(*id, member).map_err(|error| error.to_string())?;
+            let mut client = AdminClient::new(channel);
+            let answer = client.digest(DigestRequest { own: true }).await;
+            let answer = answer.map_err(|status| status.message().to_owned())?.into_inner();
+            answer.items.into_iter().next().ok_or_else(|| "it told none".to_owned())
+        };
+        told.await.unwrap_or_else(|failed| digest_response::Item { node_id: *id, failed, ..Default::default() })
+    });
+    let (own, others) = future::join(own, future::join_all(asked)).await;
+    let mut items: Vec<_> = others.into_iter().chain([own]).collect();
+    items.sort_by_key(|item| item.node_id);
+    for item in &mut items {
+        item.name = view.members.get(&item.node_id).map(|member| member.name.clone()).unwrap_or_default();
+    }
+    Ok(DigestResponse { items })
 }
 
 /// Forms a cluster.

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use crate::link::board::LinkBoardRow;
-use smsc_proto::rpc::admin::{RouteTestRequest, RouteTestResponse};
+use smsc_proto::rpc::admin::{LastTakeoverResponse, RouteTestRequest, RouteTestResponse};
 use smsc_proto::rpc::raft::PeerStatus;
 use smsc_raft::model::{Message, MessageState, Submission};
+
+use super::fault::Victim;
 
 /// What does not change while the node runs.
 #[derive(Clone, Debug)]
@@ -14,12 +16,12 @@ pub struct AdminConfig {
     pub cluster: String,
     /// This node, 1 to 255.
     pub node_id: u64,
-    /// Whether operators may have the leader kill or freeze itself.
+    /// Whether operators may have this node fail.
     pub drills: bool,
     /// The floating addresses, as text; empty on a witness.
     pub floating_addresses: Vec<String>,
-    /// The program whose `thaw` wakes a frozen node, which is this one: see [`fault::thaw`](super::fault::thaw).
-    pub program: PathBuf,
+    /// What a drill's failure needs of this node.
+    pub victim: Victim,
 }
 
 /// The node around the admin service.
@@ -30,6 +32,9 @@ pub trait AdminHost: Send + Sync + 'static {
 
     /// What an operator should look at on this host, a sentence each.
     fn warnings(&self) -> Vec<String>;
+
+    /// How this node came to lead the last time.
+    fn last_takeover(&self) -> LastTakeoverResponse;
 
     /// The wall clock, UTC milliseconds.
     fn now_ms(&self) -> u64;

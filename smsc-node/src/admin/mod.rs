@@ -14,11 +14,12 @@
 //! | `messages` | finds messages, waiting or final |
 //! | `relay` | who answers a call, and how a call reaches the leader |
 //! | `refusal` | refusals as gRPC statuses that `smscctl` can tell apart |
-//! | `fault` | the failures that a drill brings about |
+//! | `fault`, `cut` | the failures that a drill brings about |
 //! | `socket` | the Unix socket |
 
 mod check;
 mod cluster;
+mod cut;
 pub mod fault;
 mod host;
 mod links;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use smsc_proto::rpc::admin::admin_server::Admin;
 use smsc_proto::rpc::admin::{
-    AccountPutRequest, AccountsRequest, AccountsResponse, Done, DrillsRequest, DrillsResponse, FaultRequest,
-    FaultResponse, HandoverRequest, HandoverResponse, HandsetSendRequest, HandsetSendResponse, HandsetsRequest,
-    HandsetsResponse, InitRequest, JoinRequest, LeaveRequest, LinkPutRequest, LinkStatusRequest, LinkStatusResponse,
-    LinksRequest, LinksResponse, ListsRequest, ListsResponse, MessageCancelRequest, MessageFindRequest,
+    AccountPutRequest, AccountsRequest, AccountsResponse, DigestRequest, DigestResponse, Done, DrillsRequest,
+    DrillsResponse, FaultRequest, FaultResponse, HandoverRequest, HandoverResponse, HandsetSendRequest,
+    HandsetSendResponse, HandsetsRequest, HandsetsResponse, InitRequest, JoinRequest, LastTakeoverRequest,
+    LastTakeoverResponse, LeaveRequest, LinkPutRequest, LinkStatusRequest, LinkStatusResponse, LinksRequest,
+    LinksResponse, ListsRequest, ListsResponse, MessageCancelRequest, MessageFindRequest,
     MessageFindResponse, MessageShowRequest, MessageView, NumberListsRequest, NumberListsResponse, RouteTestRequest,
     RouteTestResponse, RoutesRequest, RoutesResponse, SessionsRequest, SessionsResponse, SettingsRequest,
     SettingsResponse, StatusRequest, StatusResponse, TakeoverRequest, TakeoverResponse, sessions_response,
@@ -133,8 +134,14 @@ impl Admin for AdminService {
     }
 
     async fn fault(&self, request: Request<FaultRequest>) -> Answer<FaultResponse> {
-        pass_on!(self, request, Answers::Leader, fault);
         let config = &self.inner.config;
+        let asked = request.get_ref().node_id;
+        if asked == 0 {
+            pass_on!(self, request, Answers::Leader, fault);
+        } else if asked != config.node_id {
+            let text = format!("this is node {}: ask node {asked} itself to fail", config.node_id);
+            return Err(Status::invalid_argument(text));
+        }
         if !config.drills {
             return Err(Status::permission_denied(format!(
                 "node {} does not allow drills that make it fail: set drills = true under [admin] in its \
@@ -143,9 +150,7 @@ impl Admin for AdminService {
             )));
         }
         let fault = Fault::of(request.get_ref()).map_err(Status::invalid_argument)?;
-        fault
-            .strike(&config.program)
-            .map_err(|error| Status::internal(format!("the failure cannot be brought about: {error}")))?;
+        fault.strike(&config.victim, &self.inner.store).map_err(Status::failed_precondition)?;
         Ok(Response::new(FaultResponse {
             node_id: config.node_id,
             term: self.inner.store.view().term,
@@ -453,6 +458,16 @@ impl Admin for AdminService {
         let settings = request.into_inner();
         check::settings(&settings).map_err(Status::invalid_argument)?;
         self.change(Op::SettingsPut(SettingsPut { settings: Some(settings) }), String::new).await
+    }
+
+    async fn last_takeover(&self, request: Request<LastTakeoverRequest>) -> Answer<LastTakeoverResponse> {
+        pass_on!(self, request, Answers::Anyone, last_takeover);
+        Ok(Response::new(self.inner.host.last_takeover()))
+    }
+
+    async fn digest(&self, request: Request<DigestRequest>) -> Answer<DigestResponse> {
+        let inner = &self.inner;
+        cluster::digest(&inner.store, &inner.config, request.into_inner()).await.map(Response::new)
     }
 
     async fn drills(&self, request: Request<DrillsRequest>) -> Answer<DrillsResponse> {

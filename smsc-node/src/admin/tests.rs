@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use smsc_proto::rpc::admin::admin_client::AdminClient;
 use smsc_proto::rpc::admin::{
-    AccountPutRequest, AccountsRequest, FaultRequest, HandoverRequest, HandsetSendRequest, InitRequest, Member,
-    MessageCancelRequest, MessageFindRequest, MessageShowRequest, RouteTestRequest, RouteTestResponse, StatusRequest,
+    AccountPutRequest, AccountsRequest, FaultRequest, HandoverRequest, HandsetSendRequest, InitRequest,
+    LastTakeoverResponse, Member, MessageCancelRequest, MessageFindRequest, MessageShowRequest, RouteTestRequest,
+    RouteTestResponse, StatusRequest,
 };
 use smsc_proto::rpc::raft::{LeaderNote, NodeInfo, PeerStatus};
 use smsc_raft::consensus::network::PeerHandler;
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
+use super::fault::Victim;
 use super::refusal::Cause;
 use super::socket::AdminSocket;
 use super::{AdminConfig, AdminHost, AdminService, server};
@@ -53,6 +55,10 @@ impl AdminHost for Host {
 
     fn warnings(&self) -> Vec<String> {
         vec!["the disk has 3 MiB left".to_owned()]
+    }
+
+    fn last_takeover(&self) -> LastTakeoverResponse {
+        LastTakeoverResponse::default()
     }
 
     fn now_ms(&self) -> u64 {
@@ -134,7 +140,7 @@ async fn node() -> Node {
         node_id: 1,
         drills: false,
         floating_addresses: vec!["127.0.0.100/32".to_owned()],
-        program: "/nowhere".into(),
+        victim: Victim { program: "/nowhere".into(), peers_ip: addr.ip(), floating_interfaces: Vec::new() },
     };
     let service = AdminService::new(store.clone(), host, admin);
     let path = dir.path().join("admin.sock");

@@ -205,6 +205,13 @@ fn store(top: &mut Section, p: &mut Problems) -> StoreConfig {
         checkpoint_interval: seconds(&mut s, "checkpoint_interval_s", 5, 1..=300, p),
         overlay_mib: count(&mut s, "overlay_mib", 256, 16..=65_536, "MiB", p),
         disk_free_min_mib: count(&mut s, "disk_free_min_mib", 512, 16..=1_048_576, "MiB", p),
+        disk_stall_max: Duration::from_millis(s.integer(
+            "disk_stall_max_ms",
+            Some(2000),
+            100..=60_000,
+            "milliseconds",
+            p,
+        )),
     };
     s.end(p);
     p.relation(

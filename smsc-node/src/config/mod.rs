@@ -59,7 +59,7 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// Socket on which `smscctl` reaches this node.
     pub admin_socket: PathBuf,
-    /// Whether `smscctl drill` may have this node's process kill or freeze itself.
+    /// Whether `smscctl drill` may have this node fail: die, stand still, be cut off, stall its disk.
     pub admin_drills: bool,
     /// The SMPP server; `Some` on data nodes, `None` on a witness.
     pub smpp: Option<SmppConfig>,
@@ -270,6 +270,8 @@ pub struct StoreConfig {
     pub overlay_mib: u32,
     /// The node does not serve when the data directory's file system has less room. MiB.
     pub disk_free_min_mib: u32,
+    /// How long one flush of the Raft log may take before a leader hands over, and a standby does not take over.
+    pub disk_stall_max: Duration,
 }
 
 /// How to log.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use smsc_proto::rpc::admin::{RouteTestRequest, RouteTestResponse, route_test_response};
+use smsc_proto::rpc::admin::{LastTakeoverResponse, RouteTestRequest, RouteTestResponse, route_test_response};
 use smsc_proto::rpc::raft::PeerStatus;
 use smsc_proto::text::Alphabet;
 use smsc_proto::types::Npi;
@@ -28,7 +28,11 @@ impl AdminHost for NodeState {
             let reason = row.binds.iter().find(|bind| !bind.error.is_empty()).map_or("connecting", |bind| &bind.error);
             format!("link {}: {} of {} binds are bound ({reason})", row.name, row.bound(), row.binds.len())
         });
-        self.disk_short().into_iter().chain(self.cdr.warning()).chain(links).collect()
+        self.disk_short().into_iter().chain(self.disk_stalled()).chain(self.cdr.warning()).chain(links).collect()
+    }
+
+    fn last_takeover(&self) -> LastTakeoverResponse {
+        self.takeovers.last()
     }
 
     fn now_ms(&self) -> u64 {

@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, watch};
 use super::NodeError;
 use super::peer::{HandoverReport, HandoverWish, LAG_MAX_ENTRIES, NodeState};
 use super::serving::Serving;
+use super::takeover::Step;
 use crate::ha::hold::{HoldState, IpHold, LossReason};
 use crate::ha::{HaError, Phase};
-use crate::metrics::TakeoverKind;
 use crate::shutdown::NodePhase;
 
 /// How long a peer may take to hear the hash of the release token before it is told again.
@@ -30,6 +30,9 @@ const SETTLE_WAIT: Duration = Duration::from_millis(250);
 /// How long ESMEs may take to answer an unbind once the successor stands ready: nobody serves them meanwhile.
 const UNBIND_WAIT: Duration = Duration::from_millis(20);
 
+/// How soon a standby is looked for again that would take over from a stalled disk.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+
 /// Why serving ended.
 enum Ended {
     /// The lease is over or the addresses were lost.
@@ -38,6 +41,8 @@ enum Ended {
     Stopping,
     /// An operator wants another node to lead.
     Handover(HandoverWish),
+    /// The disk has kept the log waiting for too long, and a standby is ready.
+    DiskStalled,
     /// The node can go on no more.
     Failed(String),
 }
@@ -75,7 +80,7 @@ impl Leader {
                 }
             };
             match self.lead(leadership).await? {
-                Ended::Lost | Ended::Handover(_) => {}
+                Ended::Lost | Ended::Handover(_) | Ended::DiskStalled => {}
                 Ended::Stopping => return Ok(()),
                 Ended::Failed(text) => return Err(NodeError::Failed(text)),
             }
@@ -85,6 +90,7 @@ impl Leader {
     async fn lead(&mut self, leadership: Leadership) -> Result<Ended, NodeError> {
         let started = Instant::now();
         let term = leadership.term;
+        self.reached(term, Step::Leading);
         self.state.step(Phase::Claiming);
         let claimed = self.claim(&leadership).await;
         let (hold, serving) = match claimed {
@@ -99,11 +105,14 @@ impl Leader {
             }
         };
         self.state.step(Phase::Active);
+        self.reached(term, Step::Serving);
         let took = started.elapsed();
-        self.state.metrics.takeovers.inc(TakeoverKind::Failure);
+        self.state.metrics.takeovers.inc(self.state.takeovers.kind());
         self.state.metrics.takeover_last_us.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         tracing::info!(term, took_ms = took.as_millis(), "serving");
 
+        let (state, metrics) = (self.state.clone(), self.state.metrics.clone());
+        tokio::spawn(async move { state.takeovers.await_esmes(metrics, term).await });
         let ended = self.serve(&hold, &leadership).await;
         self.state.step(Phase::Releasing);
         match ended {
@@ -127,6 +136,14 @@ impl Leader {
                 self.state.step(Phase::Standby);
                 Ok(Ended::Stopping)
             }
+            Ended::DiskStalled => {
+                // What is in flight waits for the disk; whoever leads next finds it in the log.
+                if let Err(text) = self.hand_over(None, serving, hold, &leadership, Duration::ZERO).await {
+                    tracing::error!("the disk stalls, and leadership could not be handed over: {text}");
+                }
+                self.state.step(Phase::Standby);
+                Ok(Ended::Lost)
+            }
             Ended::Handover(wish) => {
                 let (target, answer) = (wish.to, wish.answer);
                 let result = self.hand_over(target, serving, hold, &leadership, SETTLE_WAIT).await;
@@ -136,6 +153,10 @@ impl Leader {
                 Ok(Ended::Lost)
             }
         }
+    }
+
+    fn reached(&self, term: u64, step: Step) {
+        self.state.takeovers.reached(self.state.config.node_id, term, step);
     }
 
     /// Everything between "leads" and "serves".
@@ -149,6 +170,7 @@ impl Leader {
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())?;
+        self.reached(leadership.term, Step::Announced);
         match Serving::start(state.clone(), leadership.clone(), &hold).await {
             Ok(serving) => Ok((hold, serving)),
             Err(error) => {
@@ -162,6 +184,8 @@ impl Leader {
         let mut held = hold.watch();
         let mut peers = self.state.store.peers();
         let mut away = absent(&peers.borrow_and_update());
+        let mut disk = tokio::time::interval(self.state.config.store.disk_stall_max / 10);
+        disk.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -169,6 +193,18 @@ impl Leader {
                 _ = held.wait_for(|state| *state != HoldState::Held) => return Ended::Lost,
                 () = lost(&mut self.leadership, leadership.term) => return Ended::Lost,
                 () = self.state.lifecycle.reached(NodePhase::Draining) => return Ended::Stopping,
+                _ = disk.tick() => if let Some(text) = self.state.disk_stalled() {
+                    match self.successor_of_disk().await {
+                        Ok(member) => {
+                            tracing::error!(to = %member.name, "{text}: handing over");
+                            return Ended::DiskStalled;
+                        }
+                        Err(reason) => {
+                            tracing::warn!("{text}, and no standby takes over: {reason}");
+                            disk.reset_after(DISK_RETRY);
+                        }
+                    }
+                },
                 Some(wish) = self.wishes.recv() => match self.target(wish.to).await {
                     Ok(_) => return Ended::Handover(wish),
                     // Whoever asked may have gone.
@@ -184,6 +220,16 @@ impl Leader {
                 }
             }
         }
+    }
+
+    /// The standby that would take over from a stalled disk.
+    async fn successor_of_disk(&self) -> Result<Member, String> {
+        // The arbiter answers only a node that goes on alone. As long as both are there the other one is not elected,
+        // and acknowledges nothing, without this disk either: a handover would cost the sessions and win nothing.
+        if self.state.store.view().arbiter {
+            return Err("each node of a pair needs the other one's disk".to_owned());
+        }
+        self.target(None).await.map(|(_, member)| member)
     }
 
     /// The standby to hand over to: the wished one if it is ready, else the one that has the most of the log.

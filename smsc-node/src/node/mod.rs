@@ -7,6 +7,7 @@ mod housekeeping;
 mod leader;
 mod peer;
 mod serving;
+mod takeover;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use smsc_raft::consensus::types::Member;
 use smsc_raft::store::{Store, StoreConfig};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::admin::fault::Victim;
 use crate::admin::socket::AdminSocket;
 use crate::admin::{self, AdminConfig, AdminService};
 use crate::cdr::CdrWriter;
@@ -30,6 +32,7 @@ use crate::ha::certificate::ReleaseListener;
 use crate::ha::floating_ip::{FloatingAddress, FloatingIp, FloatingIpConfig, FloatingMode};
 use crate::ha::guard::GuardCommand;
 use crate::http::HttpServer;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::quorum::quorum;
 use crate::shutdown::{Lifecycle, NodePhase, watch_signals};
@@ -53,6 +56,9 @@ const STORE_CACHE_BYTES: usize = 16 << 20;
 /// # Errors
 /// What kept it from starting, or ended it; [`NodeError::exit`] is the process's exit code.
 pub fn run(config: Config) -> Result<(), NodeError> {
+    if let Err(reason) = memory::lock() {
+        tracing::warn!("memory is not locked, so that a busy disk may delay heartbeats: {reason}");
+    }
     let data_dir = DataDir::open(&config.data_dir, &config.cluster, config.node_id)?;
     data_dir.require_room(config.store.disk_free_min_mib)?;
     for warning in data_dir.warnings() {
@@ -121,11 +127,12 @@ async fn operate(
         let (state, metrics) = (state.clone(), metrics.clone());
         tokio::spawn(http.serve(metrics, Arc::new(move || state.readiness())));
     }
-    let releasing = store.clone();
+    let (releasing, told) = (store.clone(), state.clone());
     let cluster = state.cluster_id();
     consensus.spawn(async move {
         while let Ok(certificate) = releases.receive().await {
             if certificate.cluster_id == cluster {
+                told.takeovers.noticed("the certificate that its address is released");
                 releasing.leader_released(certificate.node_id, certificate.term, certificate.token().as_bytes()).await;
             }
         }
@@ -136,6 +143,7 @@ async fn operate(
     tokio::spawn(housekeeping::observe(state.clone()));
     tokio::spawn(follow_release_addresses(state.clone()));
     let cdrs = start_cdrs(config, &state)?;
+    tokio::spawn(takeover::watch(state.clone()));
     lifecycle.advance(NodePhase::Running);
     tracing::info!(node = config.node_id, name = %config.name, role = %config.role, "running");
     let ended = Leader::new(state.clone()).run().await;
@@ -194,8 +202,15 @@ fn admin_config(config: &Config) -> Result<AdminConfig, NodeError> {
         cluster: config.cluster.clone(),
         node_id: config.node_id,
         drills: config.admin_drills,
-        floating_addresses: addresses.map(|floating| floating.net.addr.to_string()).collect(),
-        program: std::env::current_exe()?,
+        floating_addresses: addresses.clone().map(|floating| floating.net.addr.to_string()).collect(),
+        victim: Victim {
+            program: std::env::current_exe()?,
+            peers_ip: config.raft.listen.ip(),
+            floating_interfaces: addresses
+                .map(|floating| floating.interface.clone())
+                .filter(|name| !name.is_empty())
+                .collect(),
+        },
     })
 }
 

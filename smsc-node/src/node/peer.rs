@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::directory::DirectoryCache;
 use crate::cdr::CdrStatus;
+use super::takeover::Takeovers;
 use crate::config::{Config, Role};
 use crate::data_dir::disk_free;
 use crate::delivery::route::RouteTable;
@@ -57,6 +58,8 @@ pub struct NodeState {
     pub lifecycle: Lifecycle,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How this node came to lead.
+    pub(super) takeovers: Takeovers,
     phase: Mutex<Phase>,
     handovers: mpsc::Sender<HandoverWish>,
     directories: DirectoryCache,
@@ -82,6 +85,7 @@ impl NodeState {
             certificates,
             lifecycle,
             metrics,
+            takeovers: Takeovers::default(),
             phase: Mutex::new(Phase::Standby),
             handovers,
             directories: DirectoryCache::default(),
@@ -129,6 +133,9 @@ impl NodeState {
         if let Some(interface) = self.floating.as_ref().and_then(|floating| floating.interface_without_carrier()) {
             return HaError::NoCarrier { interface }.to_string();
         }
+        if let Some(stalled) = self.disk_stalled() {
+            return stalled;
+        }
         let view = self.store.view();
         if view.last_log_index > view.applied_index + LAG_MAX_ENTRIES {
             return format!("{} log entries are not applied yet", view.last_log_index - view.applied_index);
@@ -152,6 +159,14 @@ impl NodeState {
         let min_mib = u64::from(self.config.store.disk_free_min_mib);
         let dir = self.config.data_dir.display();
         (free_mib < min_mib).then(|| format!("only {free_mib} MiB are left on the disk of {dir}, less than {min_mib}"))
+    }
+
+    /// How long the disk has kept the Raft log waiting, if that is too long.
+    pub fn disk_stalled(&self) -> Option<String> {
+        let stalled = self.store.disk_stalled_for();
+        let dir = self.config.data_dir.display();
+        (stalled > self.config.store.disk_stall_max)
+            .then(|| format!("the disk of {dir} has written nothing for {} ms", stalled.as_millis()))
     }
 
     /// Asks the leader's driver of this node to hand over, and waits for the end.
@@ -209,6 +224,14 @@ impl PeerHandler for Peer {
     async fn note(&self, note: LeaderNote) {
         if let Ok(hash) = <[u8; 32]>::try_from(note.release_token_hash.as_ref()) {
             self.state.store.release_notes().note(note.node_id, note.term, hash);
+        }
+    }
+
+    async fn leadership_offered(&self, by: u64, term: u64) {
+        let view = self.state.store.view();
+        // A witness passes on what a failure has left it with.
+        if view.members.get(&by).is_some_and(|member| !member.witness) {
+            self.state.takeovers.offered(term);
         }
     }
 }

@@ -159,6 +159,19 @@ impl StateMachine {
         Ok(true)
     }
 
+    /// Writes a checkpoint and gives its index and the checksum over its whole content. Applying goes on meanwhile.
+    ///
+    /// # Errors
+    /// As for [`StateMachine::checkpoint`]; or the store is closed.
+    pub fn checkpoint_digest(&self) -> io::Result<(u64, u32)> {
+        self.checkpoint()?;
+        let view = self.shared.view.lock().expect("never held across a panic").clone();
+        let view = view.ok_or_else(|| io::Error::other("the message store is closed"))?;
+        // Of its own, so that the one that applies is not held up.
+        let machine = Machine::open(view)?;
+        Ok((machine.applied().map_or(0, |applied| applied.index), machine.digest()?))
+    }
+
     /// Bytes of the message store's rows, and of its file.
     pub fn store_bytes(&self) -> (u64, u64) {
         let shared = &self.shared;

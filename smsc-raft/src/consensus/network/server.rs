@@ -56,6 +56,9 @@ pub trait PeerHandler: Send + Sync + 'static {
     async fn pair(&self, request: PairRequest) -> Result<PairResponse, Status> {
         Err(Status::failed_precondition(format!("this node is in no pair with node {}", request.node_id)))
     }
+
+    /// The leader of this term is about to give leadership to this node.
+    async fn leadership_offered(&self, _by: u64, _term: u64) {}
 }
 
 /// What elections need to know of the requests that come in.
@@ -254,6 +257,10 @@ where
         // Before the engine hears of it: a successor must know whom to wait for. A witness never holds the address.
         if !witness {
             self.elections.predecessors.yields(leader.node_id, leader.term, self.elections.lease);
+        }
+        // Every voter hears of it.
+        if transfer.to_node_id() == self.raft.node_id() {
+            self.handler.leadership_offered(leader.node_id, leader.term).await;
         }
         let response = self.raft.handle_transfer_leader(transfer).await.map_err(|e| fatal_status(&e))?;
         let refused = response.err().map(|reason| reason.to_string()).unwrap_or_default();

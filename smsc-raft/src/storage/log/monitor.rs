@@ -9,6 +9,9 @@ use tokio::sync::watch;
 use super::error::LogError;
 use super::spares::Spares;
 
+/// How soon a drill's stall that was cut short is noticed.
+const STALL_STEP: Duration = Duration::from_millis(5);
+
 /// The log's figures at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogMetrics {
@@ -49,6 +52,18 @@ impl LogMonitor {
         }
     }
 
+    /// How long the flush that is under way has been going on; zero between flushes.
+    pub fn stalled_for(&self) -> Duration {
+        self.metrics().last_flush_started.map_or(Duration::ZERO, |started| started.elapsed())
+    }
+
+    /// Has every flush until `pause` from now wait, as on a disk that stalls: for drills. Reads go on. A later call
+    /// takes the place of an earlier one; zero lets the flushes go on.
+    pub fn stall(&self, pause: Duration) {
+        let until = self.counters.opened.elapsed() + pause;
+        self.counters.stalled_until_ns.store(nanos(until), Ordering::Relaxed);
+    }
+
     /// Becomes `Some` when the log has failed and stays so: the node must stop serving and be restarted.
     pub fn failure(&self) -> watch::Receiver<Option<LogError>> {
         self.counters.failure.subscribe()
@@ -62,6 +77,8 @@ pub(super) struct Counters {
     last_flush_ns: AtomicU64,
     /// Since `opened`; zero while no flush is under way.
     flush_started_ns: AtomicU64,
+    /// Since `opened`; a drill has flushes wait until then.
+    stalled_until_ns: AtomicU64,
     bytes_written: AtomicU64,
     failure: watch::Sender<Option<LogError>>,
 }
@@ -73,6 +90,7 @@ impl Counters {
             flushes: AtomicU64::new(0),
             last_flush_ns: AtomicU64::new(0),
             flush_started_ns: AtomicU64::new(0),
+            stalled_until_ns: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             failure: watch::Sender::new(None),
         }
@@ -82,6 +100,7 @@ impl Counters {
     pub(super) fn measure<E>(&self, bytes: usize, flush: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let started_ns = nanos(self.opened.elapsed()).max(1);
         self.flush_started_ns.store(started_ns, Ordering::Relaxed);
+        self.wait_out_stall();
         flush()?;
         let took_ns = nanos(self.opened.elapsed()).saturating_sub(started_ns);
         self.last_flush_ns.store(took_ns, Ordering::Relaxed);
@@ -89,6 +108,12 @@ impl Counters {
         self.flushes.fetch_add(1, Ordering::Relaxed);
         self.flush_started_ns.store(0, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn wait_out_stall(&self) {
+        while nanos(self.opened.elapsed()) < self.stalled_until_ns.load(Ordering::Relaxed) {
+            std::thread::sleep(STALL_STEP);
+        }
     }
 
     /// The log has failed; the first reason stays.

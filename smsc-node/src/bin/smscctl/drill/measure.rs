@@ -157,6 +157,6 @@ async fn trigger(client: &mut Client, failing: Failing) -> Result<(Option<System
         Failing::Kill => (Kind::Kill, 0),
         Failing::Freeze { ms } => (Kind::Freeze, ms),
     };
-    let fault = client.fault(FaultRequest { kind: kind as i32, freeze_ms }).await?.into_inner();
+    let fault = client.fault(FaultRequest { kind: kind as i32, freeze_ms, ..Default::default() }).await?.into_inner();
     Ok((Some(SystemTime::now() + Duration::from_millis(u64::from(fault.in_ms))), None))
 }

@@ -186,6 +186,22 @@ async fn a_segment_is_not_used_again_while_it_is_read() {
 }
 
 #[tokio::test]
+async fn a_stalled_flush_is_seen_and_ends_when_the_stall_does() {
+    let disk = SimDisk::new(9);
+    let mut store = open(&disk, 1 << 20);
+    let monitor = store.monitor();
+    assert_eq!(monitor.stalled_for(), Duration::ZERO);
+    monitor.stall(Duration::from_secs(3600));
+    let sent = send(&mut store, &Op::Append(vec![entry(1, 0, 100)])).await.expect("taken");
+    let Sent::Waiting(mut answer) = sent else { panic!("an append waits") };
+    tokio::time::timeout(Duration::from_millis(50), &mut answer).await.expect_err("the disk stalls");
+    assert!(monitor.stalled_for() >= Duration::from_millis(20));
+    monitor.stall(Duration::ZERO);
+    answer.await.expect("an answer").expect("in order");
+    assert_eq!(monitor.stalled_for(), Duration::ZERO);
+}
+
+#[tokio::test]
 async fn after_a_failed_sync_nothing_is_tried_again() {
     let disk = SimDisk::new(1);
     let mut store = open(&disk, 1 << 20);
