@@ -28,9 +28,9 @@ use bytes::BytesMut;
 use smsc_proto::command::{CommandId, SequenceNumber};
 use smsc_proto::error::{DecodeError, EncodeError, FrameError, ValueError};
 use smsc_proto::frame::Framer;
-use smsc_proto::pdu::{Bind, Body, Pdu, SubmitSm, Unbind};
+use smsc_proto::pdu::{Bind, Body, DeliverSm, Pdu, SubmitSm, Unbind};
 use smsc_proto::status::{CommandStatus, RefusalStatus};
-use smsc_proto::types::{Address, BindMode, Npi, Password, SystemId, Ton};
+use smsc_proto::types::{Address, BindMode, MessageType, Npi, Password, RegisteredDelivery, SystemId, Ton};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -50,6 +50,8 @@ pub struct ProbeOptions {
     pub destination: String,
     /// Their text, at most 254 octets.
     pub text: String,
+    /// Bind as a transceiver, ask for a receipt of every message and report those that come.
+    pub receipts: bool,
     /// How long connecting may take before the next attempt.
     pub connect_timeout: Duration,
     /// How long the bind or a submission may go without an answer before the connection counts as dead.
@@ -68,6 +70,7 @@ impl ProbeOptions {
             source: String::new(),
             destination: "15550000000".into(),
             text: "probe".into(),
+            receipts: false,
             connect_timeout: Duration::from_millis(50),
             response_timeout: Duration::from_millis(250),
             retry_interval: Duration::from_millis(5),
@@ -145,6 +148,13 @@ pub enum ProbeEvent {
     Acked {
         /// From sent to answered.
         latency: Duration,
+        /// The message's id, if it is a decimal number as ours are.
+        id: Option<u64>,
+    },
+    /// A receipt for this message came.
+    Receipt {
+        /// The message's id.
+        id: u64,
     },
     /// An attempt failed; reported for every one.
     Failed(String),
@@ -217,11 +227,13 @@ impl Requests {
             source_addr: Address::new(Ton::UNKNOWN, Npi::ISDN, options.source.clone())?,
             destination_addr: Address::international(options.destination.clone())?,
             short_message: options.text.clone().into(),
+            registered_delivery: if options.receipts { RegisteredDelivery::RECEIPT } else { RegisteredDelivery::NONE },
             ..SubmitSm::default()
         };
         let mut octets = BytesMut::new();
         Pdu::new(SequenceNumber::FIRST, Body::SubmitSm(submit)).encode(&mut octets)?;
-        Ok(Requests { bind: Pdu::new(SequenceNumber::FIRST, Body::bind(BindMode::Transmitter, bind)), submit: octets })
+        let mode = if options.receipts { BindMode::Transceiver } else { BindMode::Transmitter };
+        Ok(Requests { bind: Pdu::new(SequenceNumber::FIRST, Body::bind(mode, bind)), submit: octets })
     }
 }
 
@@ -266,12 +278,13 @@ impl<F: FnMut(ProbeEvent)> Probe<'_, F> {
         let connecting = TcpStream::connect(self.options.target);
         let stream = within("connecting was", self.options.connect_timeout, async { Ok(connecting.await?) }).await?;
         stream.set_nodelay(true)?;
-        let mut line = Line { stream, framer: Framer::default(), inbox: BytesMut::with_capacity(4096) };
+        let inbox = BytesMut::with_capacity(4096);
+        let mut line = Line { stream, framer: Framer::default(), inbox, receipts: Vec::new() };
         let limit = self.options.response_timeout;
         within("the bind was", limit, async {
             line.send(&self.requests.bind).await?;
             let answer = line.answer_to(SequenceNumber::FIRST).await?;
-            refusal(CommandId::BIND_TRANSMITTER, answer.status)
+            refusal(self.requests.bind.command_id(), answer.status)
         })
         .await?;
         if let Some(failing) = &mut self.failing {
@@ -289,11 +302,18 @@ impl<F: FnMut(ProbeEvent)> Probe<'_, F> {
             .await
             .inspect_err(|_| self.summary.unknown += 1)?;
             refusal(CommandId::SUBMIT_SM, answer.status).inspect_err(|_| self.summary.refused += 1)?;
-            self.acked(sent);
+            let id = match &answer.body {
+                Body::SubmitSmResp(response) => response.message_id.as_ref().and_then(|id| decimal(id.as_bytes())),
+                _ => None,
+            };
+            self.acked(sent, id);
+            for id in line.receipts.drain(..) {
+                (self.on_event)(ProbeEvent::Receipt { id });
+            }
         }
     }
 
-    fn acked(&mut self, sent: Instant) {
+    fn acked(&mut self, sent: Instant, id: Option<u64>) {
         let now = Instant::now();
         let failing = self.failing.take();
         match self.last_ack {
@@ -317,7 +337,7 @@ impl<F: FnMut(ProbeEvent)> Probe<'_, F> {
         }
         self.last_ack = Some((now, SystemTime::now()));
         self.summary.acked += 1;
-        (self.on_event)(ProbeEvent::Acked { latency: now.saturating_duration_since(sent) });
+        (self.on_event)(ProbeEvent::Acked { latency: now.saturating_duration_since(sent), id });
     }
 }
 
@@ -336,11 +356,25 @@ fn refusal(command: CommandId, status: CommandStatus) -> Result<(), ProbeFailure
     }
 }
 
+/// The message that a receipt of ours is for.
+fn receipted(deliver: &DeliverSm) -> Option<u64> {
+    if deliver.esm_class.message_type() != MessageType::DeliveryReceipt {
+        return None;
+    }
+    decimal(deliver.tlvs.receipted_message_id()?.as_bytes())
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 /// One connection, a PDU at a time.
 struct Line {
     stream: TcpStream,
     framer: Framer,
     inbox: BytesMut,
+    /// Messages whose receipts came while an answer was waited for.
+    receipts: Vec<u64>,
 }
 
 impl Line {
@@ -361,6 +395,9 @@ impl Line {
                     return Ok(pdu);
                 }
                 continue;
+            }
+            if let Body::DeliverSm(deliver) = &pdu.body {
+                self.receipts.extend(receipted(deliver));
             }
             let answer = command.response().and_then(Body::empty);
             if let Some(body) = answer {

@@ -154,7 +154,7 @@ fn run_probe(arguments: &ProbeArguments) -> Result<ExitCode, LoadError> {
         let mut outages = 0;
         let summary = probe::run(&options, stop, |event| match event {
             ProbeEvent::Ready => print_line(&json!({"event": "ready"}).to_string()),
-            ProbeEvent::Acked { .. } => {}
+            ProbeEvent::Acked { .. } | ProbeEvent::Receipt { .. } => {}
             ProbeEvent::Failed(reason) => {
                 if arguments.verbose {
                     eprintln!("{reason}");

@@ -5,12 +5,14 @@ use std::str::FromStr;
 
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
-use smsc_proto::rpc::admin::{HandoverRequest, InitRequest, JoinRequest, LeaveRequest, Member, TakeoverRequest};
+use smsc_proto::rpc::admin::{
+    DigestRequest, HandoverRequest, InitRequest, JoinRequest, LeaveRequest, Member, TakeoverRequest, digest_response,
+};
 use smsc_proto::rpc::raft::{NodeInfo, NodeRole};
 
 use crate::connect::ConnectArgs;
 use crate::exit::Failure;
-use crate::output::Format;
+use crate::output::{Format, table};
 
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
@@ -42,6 +44,10 @@ pub enum ClusterCommand {
         /// The node's id.
         id: u64,
     },
+    /// Compare the state of all nodes: a checksum over everything each has applied. Nodes at the same index must agree;
+    /// at rest all come to the same one. Reads all of every node's store. JSON fields of each item: node_id, name, index,
+    /// digest (null with the reason in failed).
+    Digest,
     /// Give leadership and the floating address to a standby, without loss. JSON fields: from, to, term, took_ms.
     Handover {
         /// The standby; without it the best one is chosen.
@@ -113,6 +119,38 @@ struct HandoverView {
     took_ms: u32,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct DigestView {
+    node_id: u64,
+    name: String,
+    index: u64,
+    digest: Option<String>,
+    failed: String,
+}
+
+impl DigestView {
+    fn of(item: digest_response::Item) -> Self {
+        let digest = item.failed.is_empty().then(|| format!("{:08x}", item.digest));
+        Self { node_id: item.node_id, name: item.name, index: item.index, digest, failed: item.failed }
+    }
+}
+
+/// Whether two nodes have applied the same and come to different states.
+fn disagree(views: &[DigestView]) -> bool {
+    let differ = |a: &DigestView, b: &DigestView| {
+        a.index == b.index && a.digest.is_some() && b.digest.is_some() && a.digest != b.digest
+    };
+    views.iter().enumerate().any(|(at, a)| views[at + 1..].iter().any(|b| differ(a, b)))
+}
+
+fn digests(views: &[DigestView]) -> String {
+    let row = |view: &DigestView| {
+        let digest = view.digest.clone().unwrap_or_else(|| view.failed.clone());
+        [view.node_id.to_string(), view.name.clone(), view.index.to_string(), digest]
+    };
+    table(["NODE", "NAME", "INDEX", "DIGEST"], &views.iter().map(row).collect::<Vec<_>>(), "no nodes")
+}
+
 /// Does it and prints.
 pub async fn run(connect: &ConnectArgs, command: ClusterCommand, format: Format) -> Result<(), Failure> {
     let mut client = connect.client().await?;
@@ -130,6 +168,17 @@ pub async fn run(connect: &ConnectArgs, command: ClusterCommand, format: Format)
         ClusterCommand::Leave { id } => {
             client.leave(LeaveRequest { node_id: id }).await?;
             format.done(&format!("node {id} has left; stop it, and never use its id again"))
+        }
+        ClusterCommand::Digest => {
+            let items = client.digest(DigestRequest { own: false }).await?.into_inner().items;
+            let views: Vec<DigestView> = items.into_iter().map(DigestView::of).collect();
+            format.show(&views, |views| digests(views))?;
+            if disagree(&views) {
+                return Err(Failure::refused(
+                    "nodes at the same index have come to different states: keep the data of all and do not hand over",
+                ));
+            }
+            Ok(())
         }
         ClusterCommand::Takeover { peer, yes, accept_loss } => {
             confirm_takeover(peer, yes, accept_loss)?;
@@ -190,6 +239,17 @@ fn member(node_id: u64, name: String, addr: String, role: RoleArg) -> Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_equal_indexes_are_compared() {
+        let view = |node_id, index, digest| {
+            DigestView::of(digest_response::Item { node_id, index, digest, ..Default::default() })
+        };
+        let failed =
+            DigestView::of(digest_response::Item { node_id: 4, index: 7, failed: "no".into(), ..Default::default() });
+        assert!(!disagree(&[view(1, 7, 5), view(2, 8, 6), view(3, 7, 5), failed]));
+        assert!(disagree(&[view(1, 8, 5), view(2, 7, 5), view(3, 8, 6)]));
+    }
 
     #[test]
     fn a_member_has_four_parts() {

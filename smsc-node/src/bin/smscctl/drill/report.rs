@@ -4,16 +4,33 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use smsc_proto::rpc::admin::StatusResponse;
+use smsc_proto::rpc::admin::{LastTakeoverResponse, StatusResponse};
 use smsc_proto::time::WallTime;
 
 use super::measure::Measured;
+use super::owners::OwnersSeen;
+use crate::exit::Failure;
 use crate::output::{dash, table};
+
+/// How the new leader came to lead, by its own account and clock.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Takeover {
+    pub(super) noticed_by: String,
+    pub(super) noticed_at: Option<String>,
+    pub(super) voting_at: Option<String>,
+    pub(super) elected_at: Option<String>,
+    pub(super) leading_at: Option<String>,
+    pub(super) announced_at: Option<String>,
+    pub(super) serving_at: Option<String>,
+    pub(super) first_bind_at: Option<String>,
+    pub(super) first_ack_at: Option<String>,
+}
 
 /// See `JSON_HELP` of the commands. Kept for years: fields are added, never changed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
 pub(super) struct Report {
-    #[serde(default)]
     pub(super) id: Option<u64>,
     pub(super) kind: String,
     pub(super) started_at: String,
@@ -37,6 +54,13 @@ pub(super) struct Report {
     pub(super) unknown: u64,
     pub(super) refused: u64,
     pub(super) handover_ms: Option<u32>,
+    pub(super) receipts_recovered: Option<u64>,
+    pub(super) receipts_missing: Option<u64>,
+    pub(super) lost: Option<u64>,
+    pub(super) owners: OwnersSeen,
+    pub(super) takeover: Option<Takeover>,
+    #[serde(skip)]
+    pub(super) triggered: Option<SystemTime>,
     #[serde(skip)]
     pub(super) started_at_ms: u64,
     /// What happened when, for people: milliseconds from the trigger.
@@ -68,6 +92,10 @@ impl Report {
             unknown: measured.summary.unknown,
             refused: measured.summary.refused,
             handover_ms: measured.handover_ms,
+            receipts_recovered: measured.receipts_recovered,
+            receipts_missing: measured.receipts_recovered.map(|_| measured.without_receipt.len() as u64),
+            owners: measured.owners.clone(),
+            triggered: Some(trigger),
             timeline: vec![(0.0, format!("{kind} of node {}", before.leader_id))],
             ..Self::default()
         };
@@ -83,12 +111,11 @@ impl Report {
             report.cause = Some(outage.cause.clone());
             report.connects = outage.connects;
             report.timeline.extend([
-                (after(trigger, outage.last_ack_at), "last acknowledgement before".to_owned()),
-                (after(trigger, noticed), format!("connection lost: {}", outage.cause)),
-                (after(trigger, bound), format!("bound again, at connection attempt {}", outage.connects)),
-                (after(trigger, first_ack), "first acknowledgement after".to_owned()),
+                (after(trigger, outage.last_ack_at), "ESME: last acknowledgement before".to_owned()),
+                (after(trigger, noticed), format!("ESME: connection lost: {}", outage.cause)),
+                (after(trigger, bound), format!("ESME: bound again, at connection attempt {}", outage.connects)),
+                (after(trigger, first_ack), "ESME: first acknowledgement after".to_owned()),
             ]);
-            report.timeline.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
         report
     }
@@ -99,9 +126,56 @@ impl Report {
         self.new_term = Some(term);
     }
 
+    /// Notes how the new leader came to lead; nothing if it has led since before the drill.
+    pub(super) fn taken_over(&mut self, told: &LastTakeoverResponse) {
+        let Some(trigger) = self.triggered.filter(|_| told.term > self.old_term) else { return };
+        let at = |us: u64| (us != 0).then(|| UNIX_EPOCH + Duration::from_micros(us));
+        let steps = [
+            (told.noticed_at_us, format!("noticed: {}", told.noticed_by)),
+            (told.voting_at_us, "vote under way".to_owned()),
+            (told.elected_at_us, format!("elected in term {}", told.term)),
+            (told.leading_at_us, "lease runs, everything acknowledged is applied".to_owned()),
+            (told.announced_at_us, "address claimed and announced".to_owned()),
+            (told.serving_at_us, "SMPP served".to_owned()),
+            (told.first_bind_at_us, "first ESME bound".to_owned()),
+            (told.first_ack_at_us, "first submission acknowledged".to_owned()),
+        ];
+        for (us, what) in steps {
+            self.timeline.extend(at(us).map(|at| (after(trigger, at), format!("node {}: {what}", told.node_id))));
+        }
+        let shown = |us| at(us).map(shown);
+        self.takeover = Some(Takeover {
+            noticed_by: told.noticed_by.clone(),
+            noticed_at: shown(told.noticed_at_us),
+            voting_at: shown(told.voting_at_us),
+            elected_at: shown(told.elected_at_us),
+            leading_at: shown(told.leading_at_us),
+            announced_at: shown(told.announced_at_us),
+            serving_at: shown(told.serving_at_us),
+            first_bind_at: shown(told.first_bind_at_us),
+            first_ack_at: shown(told.first_ack_at_us),
+        });
+    }
+
+    /// Whether the drill went well.
+    pub(super) fn verdict(&self, limit_s: u64) -> Result<(), Failure> {
+        let failed = if !self.recovered {
+            format!("the service was not back within {limit_s} s: see smscctl status")
+        } else if self.lost.is_some_and(|lost| lost > 0) {
+            "acknowledged messages are unknown to the cluster: keep the logs and data of all nodes".to_owned()
+        } else if self.owners.two_at_once > 0 {
+            "two nodes held the floating address at once: keep the logs of all nodes".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Failure::refused(failed))
+    }
+
     pub(super) fn human(&self) -> String {
         let mut text = String::from("\n");
-        for (at_ms, what) in &self.timeline {
+        let mut timeline = self.timeline.clone();
+        timeline.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (at_ms, what) in &timeline {
             text.push_str(&format!("{at_ms:>+10.1} ms  {what}\n"));
         }
         let outage = match (self.recovered, self.outage_ms) {
@@ -127,6 +201,16 @@ impl Report {
         if let Some(ms) = self.handover_ms {
             text.push_str(&format!("handover         {ms} ms by the leader's count\n"));
         }
+        if let (Some(recovered), Some(missing)) = (self.receipts_recovered, self.receipts_missing) {
+            text.push_str(&format!(
+                "receipts         {recovered} of messages from before came after, {missing} missing\n"
+            ));
+        }
+        match self.lost {
+            Some(lost) => text.push_str(&format!("lost             {lost} of what was acknowledged\n")),
+            None => text.push_str("lost             not found out\n"),
+        }
+        text.push_str(&format!("address held by  {}\n", self.owners.human()));
         if let Some(id) = self.id {
             text.push_str(&format!("kept as          drill {id}, see smscctl drill history\n"));
         }
@@ -150,10 +234,11 @@ pub(super) fn history(reports: &[Report]) -> String {
             dash(&report.new_leader.map(|id| id.to_string()).unwrap_or_default()),
             outage,
             report.unknown.to_string(),
+            dash(&report.lost.map(|lost| lost.to_string()).unwrap_or_default()),
         ]
     };
     let rows: Vec<_> = reports.iter().map(row).collect();
-    table(["ID", "STARTED", "KIND", "FROM", "TO", "OUTAGE MS", "UNKNOWN"], &rows, "no drills yet")
+    table(["ID", "STARTED", "KIND", "FROM", "TO", "OUTAGE MS", "UNKNOWN", "LOST"], &rows, "no drills yet")
 }
 
 fn wall(at: SystemTime) -> WallTime {
@@ -194,10 +279,23 @@ mod tests {
             acked_after: 50,
             summary: ProbeSummary { unknown: 1, ..Default::default() },
             handover_ms: None,
+            receipts_recovered: Some(4),
+            without_receipt: Vec::new(),
+            owners: OwnersSeen { in_turn: vec![1, 2], looks: 40, two_at_once: 0 },
         };
         let before = StatusResponse { leader_id: 1, term: 4, ..Default::default() };
         let mut report = Report::new("kill", SocketAddr::from(([127, 0, 0, 100], 2775)), "esme1", &before, &measured);
         report.lead_by(2, 5);
+        let at = |ms: u64| 1_000_000_000 + ms * 1000;
+        report.taken_over(&LastTakeoverResponse {
+            node_id: 2,
+            term: 5,
+            noticed_by: "its silence".to_owned(),
+            noticed_at_us: at(20),
+            elected_at_us: at(25),
+            ..Default::default()
+        });
+        report.lost = Some(0);
         report
     }
 
@@ -206,16 +304,21 @@ mod tests {
         assert_eq!(
             report().human(),
             "
-      -2.0 ms  last acknowledgement before
+      -2.0 ms  ESME: last acknowledgement before
       +0.0 ms  kill of node 1
-      +1.0 ms  connection lost: closed by the SMS centre
-    +178.0 ms  bound again, at connection attempt 9
-    +180.0 ms  first acknowledgement after
+      +1.0 ms  ESME: connection lost: closed by the SMS centre
+     +20.0 ms  node 2: noticed: its silence
+     +25.0 ms  node 2: elected in term 5
+    +178.0 ms  ESME: bound again, at connection attempt 9
+    +180.0 ms  ESME: first acknowledgement after
 
 outage           182 ms from acknowledgement to acknowledgement
 leader           node 1 in term 4 before, node 2 in term 5 after
 acknowledged     100 before, 50 after
 without answer   1 (unknown to the ESME, which would send them again)
+receipts         4 of messages from before came after, 0 missing
+lost             0 of what was acknowledged
+address held by  node 1, then 2; never two at once in 40 looks
 "
         );
     }
@@ -225,7 +328,9 @@ without answer   1 (unknown to the ESME, which would send them again)
         let kept = serde_json::to_string(&report()).expect("serializable");
         let read: Report = serde_json::from_str(&kept).expect("readable");
         assert_eq!((read.outage_ms, read.new_leader, read.unknown), (Some(182), Some(2), 1));
+        let older: Report = serde_json::from_str(r#"{"kind":"kill","recovered":true,"unknown":2}"#).expect("readable");
+        assert_eq!((older.unknown, older.lost, older.takeover), (2, None, None));
         let text = history(&[Report { id: Some(3), ..read }]);
-        assert!(text.ends_with("\n3   1970-01-01T00:16:40.000Z  kill  1     2   182        1\n"), "{text}");
+        assert!(text.ends_with("\n3   1970-01-01T00:16:40.000Z  kill  1     2   182        1        0\n"), "{text}");
     }
 }
