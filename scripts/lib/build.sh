@@ -40,3 +40,17 @@ build_release() {
     # shellcheck disable=SC2034 # Read by cluster.sh.
     BIN_DIR=$(cd "$BIN_DIR" && pwd)
 }
+
+# As build_release, with these programs of the tests, of the checkout $1.
+build_tests() {
+    local root=$1 program
+    shift
+    build_release "$root"
+    for program in "$@"; do
+        if [ -z "${SMSC_BIN_DIR:-}" ]; then
+            cargo build --quiet --release --locked --manifest-path "$root/Cargo.toml" -p smsc-tests --bin "$program" >&2 ||
+                die "the build failed"
+        fi
+        [ -x "$BIN_DIR/$program" ] || die "$BIN_DIR/$program is missing"
+    done
+}

@@ -25,6 +25,11 @@ die() {
 
 node_config() { printf '%s/%s.toml' "$CLUSTER_DIR" "$1"; }
 node_log() { printf '%s/%s.log' "$CLUSTER_DIR" "$1"; }
+# The program of node $1: one of its own, where an upgrade has put one.
+node_program() {
+    local own=$CLUSTER_DIR/bin/$1/smsc-node
+    if [ -x "$own" ]; then printf '%s' "$own"; else printf '%s/smsc-node' "$BIN_DIR"; fi
+}
 node_socket() { printf '%s/%s.sock' "$CLUSTER_DIR" "$1"; }
 
 # smscctl through the socket of node $1.
@@ -106,6 +111,15 @@ listen = "${NODE_HTTP[$node]}"
 [log]
 level = "${SMSC_LOG_LEVEL:-info}"
 EOF
+    if [ -n "${SMSC_LAB_DISK_MIB:-}" ]; then
+        # Sizes that fit a small disk.
+        cat <<EOF
+
+[store]
+log_segment_mib = 16
+disk_free_min_mib = 64
+EOF
+    fi
     [ "${NODE_ROLE[$node]}" = data ] || return 0
     cat <<EOF
 

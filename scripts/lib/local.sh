@@ -8,8 +8,9 @@ declare -A PIDS=()
 
 start_node() {
     # A session of its own: Ctrl-C then reaches this script alone, which stops the nodes in an orderly way.
-    setsid "$BIN_DIR/smsc-node" --config "$(node_config "$1")" >>"$(node_log "$1")" 2>&1 </dev/null &
+    setsid "$(node_program "$1")" --config "$(node_config "$1")" >>"$(node_log "$1")" 2>&1 </dev/null &
     PIDS[$1]=$!
+    echo "$!" >"$CLUSTER_DIR/$1.pid"
 }
 
 node_lives() { [ -n "${PIDS[$1]:-}" ] && kill -0 "${PIDS[$1]}" 2>/dev/null; }

@@ -14,25 +14,32 @@ TEST_TOOLS=(
     python3:python3
     node:nodejs
     npm:npm
+    nft:nftables
+    tc:iproute2
 )
 
 has_tool() { command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ]; }
 
-missing_packages() {
+# Of the tools given, each as tool:package.
+packages_of() {
     local entry
-    for entry in "${TEST_TOOLS[@]}"; do
+    for entry in "$@"; do
         has_tool "${entry%%:*}" || echo "${entry#*:}"
     done
+}
+
+missing_packages() {
+    packages_of "${TEST_TOOLS[@]}"
     has_tool cc && [ -e /usr/include/stdlib.h ] || echo libc6-dev
     # The interpreter alone makes no virtual environments on Debian.
     has_tool python3 && python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
 }
 
-# Installs what is missing, as root on Debian; otherwise says what it is. What stays missing is skipped by the tests
-# that need it, and each says so.
+# Installs what is missing of the tools given (tool:package), or of all that the tests need, as root on Debian; otherwise
+# says what it is. What stays missing is skipped by the tests that need it, and each says so.
 install_packages() {
     local missing
-    mapfile -t missing < <(missing_packages)
+    mapfile -t missing < <(if [ $# -gt 0 ]; then packages_of "$@"; else missing_packages; fi | sort -u)
     if [ ${#missing[@]} -eq 0 ]; then return 0; fi
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         say "missing: ${missing[*]}; as root on Debian this script installs them"
