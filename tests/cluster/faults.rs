@@ -44,6 +44,7 @@ fn check(what: &str, round: impl Fn(&Lab, &LoadProcess)) {
         owners.asked
     ));
     assert_eq!(owners.violations, Vec::<String>::new(), "the address had two owners");
+    assert_eq!(owners.held_twice, Vec::<String>::new(), "two hosts held the address");
     assert!(report.passed, "{report}");
     assert!(verdict.passed, "{verdict}");
     assert_eq!(verdict.acked, report.acked, "the journal and the report agree");

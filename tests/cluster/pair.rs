@@ -40,6 +40,7 @@ fn check_all(what: &str, lab: &Lab, load: LoadProcess, watch: OwnerWatch) {
     let verdict = verify(lab, &journal);
     tell(&format!("{what}: {} acknowledged, longest gap {:.0} ms", report.acked, report.longest_gap_ms));
     assert_eq!(owners.violations, Vec::<String>::new(), "the address had two owners");
+    assert_eq!(owners.held_twice, Vec::<String>::new(), "two hosts held the address");
     assert!(report.passed, "{report}");
     assert!(verdict.passed, "{verdict}");
 }

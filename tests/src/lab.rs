@@ -21,6 +21,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Labs share the machine's two cores with their load: one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// The nodes of a lab that is no pair; the witness, which no fault of the other two concerns, is asked first.
+const WITH_WITNESS: &[&str] = &["w", "a", "b"];
 /// Numbers networks and names of this process's labs.
 static LABS: AtomicU8 = AtomicU8::new(0);
 
@@ -31,6 +33,8 @@ pub enum Fault {
     Kill,
     /// SIGSTOP.
     Freeze,
+    /// SIGSTOP of all that runs on the host, the guard of the address too.
+    FreezeHost,
     /// The cable is pulled.
     Cut,
     /// Traffic is lost, the carrier stays.
@@ -42,6 +46,7 @@ impl Fault {
         match self {
             Fault::Kill => "kill",
             Fault::Freeze => "freeze",
+            Fault::FreezeHost => "freeze-host",
             Fault::Cut => "cut",
             Fault::Partition => "partition",
         }
@@ -54,11 +59,10 @@ pub struct Lab {
     name: String,
     net: String,
     script: PathBuf,
-    variables: Vec<(String, String)>,
     /// Where the nodes keep everything.
     pub state_dir: PathBuf,
     nodes: &'static [&'static str],
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 /// A host, as `scripts/lab status --json` tells.
@@ -147,15 +151,15 @@ impl Lab {
     /// # Panics
     /// If the lab does not come up; its own words say why.
     pub fn up() -> Option<Lab> {
-        Self::start(&["up"], &["w", "a", "b"], &[])
+        Self::up_with(&[])
     }
 
-    /// The same with variables that `scripts/lab up` reads.
+    /// As [`Lab::up`], with these variables in the environment of `scripts/lab`.
     ///
     /// # Panics
     /// As [`Lab::up`].
-    pub fn up_with(variables: &[(&str, &str)]) -> Option<Lab> {
-        Self::start(&["up"], &["w", "a", "b"], variables)
+    pub fn up_with(environment: &[(&str, &str)]) -> Option<Lab> {
+        Self::in_turn(&["up"], WITH_WITNESS, environment)
     }
 
     /// A lab of two nodes alone with this quorum device (fence or operator); otherwise as [`Lab::up`].
@@ -163,10 +167,11 @@ impl Lab {
     /// # Panics
     /// If the lab does not come up; its own words say why.
     pub fn pair(device: &str) -> Option<Lab> {
-        Self::start(&["up", "--pair", device], &["a", "b"], &[])
+        Self::in_turn(&["up", "--pair", device], &["a", "b"], &[])
     }
 
-    fn start(up: &[&str], nodes: &'static [&'static str], variables: &[(&str, &str)]) -> Option<Lab> {
+    /// One of this process's labs, when the one before is down.
+    fn in_turn(arguments: &[&str], nodes: &'static [&'static str], environment: &[(&str, &str)]) -> Option<Lab> {
         if std::env::var_os("SMSC_CLUSTER_TESTS").is_none() {
             skip("cluster tests run with SMSC_CLUSTER_TESTS=1 (scripts/test sets it)");
             return None;
@@ -178,19 +183,36 @@ impl Lab {
         // A test that failed has taken its lab down all the same.
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lab");
-        let mut lab = Lab {
-            name: format!("test-{}-{number}", std::process::id()),
-            net: format!("10.76.{number}"),
-            script,
-            variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            state_dir: PathBuf::new(),
-            nodes,
-            _turn: turn,
-        };
-        lab.run(up);
-        lab.state_dir = lab.status().state_dir;
+        let name = format!("test-{}-{number}", std::process::id());
+        let mut lab = Lab::of(name, format!("10.76.{number}"), nodes);
+        lab._turn = Some(turn);
+        lab.start(arguments, environment);
         Some(lab)
+    }
+
+    /// A lab under this name, in the network of three numbers, for a program that runs as root; `arguments` are those of
+    /// `scripts/lab`, `up` first.
+    ///
+    /// # Panics
+    /// If the lab does not come up; its own words say why.
+    pub fn named(name: &str, net: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Lab {
+        let mut lab = Lab::of(name.to_owned(), net.to_owned(), WITH_WITNESS);
+        lab.start(arguments, environment);
+        lab
+    }
+
+    fn of(name: String, net: String, nodes: &'static [&'static str]) -> Lab {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lab");
+        Lab { name, net, script, state_dir: PathBuf::new(), nodes, _turn: None }
+    }
+
+    fn start(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
+        let mut command = self.script(arguments);
+        command.envs(environment.iter().copied());
+        let output = command.output().unwrap_or_else(|error| panic!("scripts/lab: {error}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "scripts/lab {arguments:?}: {}\n{said}", output.status);
+        self.state_dir = self.status().state_dir;
     }
 
     /// The floating address and the SMPP port.
@@ -201,6 +223,15 @@ impl Lab {
     /// Does this to a host; `leader` and `standby` are resolved at the call. Returns the host's name.
     pub fn fault(&self, fault: Fault, host: &str) -> String {
         self.run(&["fault", fault.word(), host]).trim().to_owned()
+    }
+
+    /// The same to a host whose node may be ending just now; whether it was done.
+    ///
+    /// # Panics
+    /// If `scripts/lab` cannot be started.
+    pub fn try_fault(&self, fault: Fault, host: &str) -> bool {
+        let output = self.script(&["fault", fault.word(), host]).output();
+        output.unwrap_or_else(|error| panic!("scripts/lab: {error}")).status.success()
     }
 
     /// Undoes all faults of a host; starts its node if it is dead.
@@ -214,6 +245,30 @@ impl Lab {
     /// If there is none of this name.
     pub fn host(&self, name: &str) -> Host {
         self.status().hosts.remove(name).unwrap_or_else(|| panic!("there is no host {name}"))
+    }
+
+    /// The process of the node on `host`, if it runs.
+    pub fn node_pid(&self, host: &str) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.state_dir.join(format!("{host}.pid"))).ok()?;
+        let (pid, started) = text.trim().split_once(' ')?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, field 2, may hold anything up to the last parenthesis; field 3 is the state, field 22 the start.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        let runs = fields.next()? != "Z" && fields.nth(18)? == started;
+        runs.then(|| pid.parse().ok().map(Pid::from_raw)).flatten()
+    }
+
+    /// The hardware address of `host` on the lab's network.
+    ///
+    /// # Panics
+    /// If it has none.
+    pub fn hardware_address(&self, host: &str) -> [u8; 6] {
+        let found = self.inside(host, || {
+            let addresses = nix::ifaddrs::getifaddrs().ok()?;
+            let mut links = addresses.filter(|entry| entry.interface_name == "eth0");
+            links.find_map(|entry| entry.address?.as_link_addr()?.addr())
+        });
+        found.join().ok().flatten().unwrap_or_else(|| panic!("{host} has no hardware address on eth0"))
     }
 
     /// The host that leads.
@@ -351,7 +406,8 @@ impl Lab {
             .collect()
     }
 
-    fn namespace(&self, host: &str) -> String {
+    /// The network namespace of `host`; that of the switch between the hosts is `sw`.
+    pub fn namespace(&self, host: &str) -> String {
         format!("smsc-{}-{host}", self.name)
     }
 
@@ -370,7 +426,7 @@ impl Lab {
     fn script(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.script);
         command.args(["--name", &self.name, "--net", &self.net]).args(arguments).stdin(Stdio::null());
-        command.env("SMSC_BIN_DIR", bin_dir()).envs(self.variables.clone());
+        command.env("SMSC_BIN_DIR", bin_dir());
         command
     }
 }
@@ -390,9 +446,10 @@ pub fn bin_dir() -> PathBuf {
     if let Some(dir) = std::env::var_os("SMSC_BIN_DIR") {
         return dir.into();
     }
-    let test = std::env::current_exe().expect("a test knows its own file");
-    // target/PROFILE/deps/cluster-HASH
-    test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps").to_owned()
+    let own = std::env::current_exe().expect("a program knows its own file");
+    let dir = own.parent().expect("a file lies in a folder");
+    // A test is target/PROFILE/deps/cluster-HASH, our own programs lie in target/PROFILE.
+    if dir.ends_with("deps") { dir.parent().unwrap_or(dir).to_owned() } else { dir.to_owned() }
 }
 
 /// The file of one of our programs.

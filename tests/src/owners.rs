@@ -1,5 +1,5 @@
-//! Who owns the floating address at every moment, seen from outside the cluster: which hosts hold it, and which answer
-//! ARP requests for it.
+//! Who owns the floating address at every moment, seen from outside the cluster: which hosts hold it, which answer ARP
+//! requests for it, and which accept connections to its SMPP port.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -16,8 +16,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::lab::Lab;
 
-const SAMPLE_INTERVAL: Duration = Duration::from_millis(2);
-const ARP_INTERVAL: Duration = Duration::from_millis(4);
+mod knock;
+
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(1);
+const ARP_INTERVAL: Duration = Duration::from_millis(1);
+const SYN_INTERVAL: Duration = Duration::from_millis(4);
 const ETHERTYPE_ARP: u16 = 0x0806;
 /// `AF_PACKET` of linux/socket.h.
 const AF_PACKET: i32 = 17;
@@ -36,6 +39,7 @@ pub struct OwnerWatch {
     stop: Arc<AtomicBool>,
     holders: Vec<(&'static str, JoinHandle<Vec<Held>>)>,
     answers: JoinHandle<io::Result<Answers>>,
+    accepts: JoinHandle<io::Result<Answers>>,
 }
 
 /// What was seen.
@@ -47,8 +51,14 @@ pub struct Owners {
     pub asked: u64,
     /// See `asked`.
     pub answered: u64,
-    /// Every moment with two owners.
+    /// Attempts to connect, each to both hosts at once, and those accepted.
+    pub knocked: u64,
+    /// See `knocked`.
+    pub accepted: u64,
+    /// Every moment with two hosts that answered for the address.
     pub violations: Vec<String>,
+    /// Every time in which two hosts had the address, whether or not they answered.
+    pub held_twice: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -71,7 +81,12 @@ impl OwnerWatch {
             let stop = Arc::clone(&stop);
             lab.inside("esme", move || watch_answers(address, &stop))
         };
-        OwnerWatch { stop, holders: holders.into(), answers }
+        let accepts = {
+            let stop = Arc::clone(&stop);
+            let macs = ["a", "b"].map(|host| lab.hardware_address(host));
+            lab.inside("esme", move || knock::watch(address, macs, &stop))
+        };
+        OwnerWatch { stop, holders: holders.into(), answers, accepts }
     }
 
     /// Stops watching and tells what was seen.
@@ -87,16 +102,27 @@ impl OwnerWatch {
         }
         let answers = self.answers.join().expect("the ARP watcher does not panic").expect("ARP works in the lab");
         tenures.sort_by_key(|(_, held)| held.from);
+        let accepts = self.accepts.join().expect("the one who knocks does not panic").expect("TCP works in the lab");
         let mut violations = answers.doubles;
+        violations.extend(accepts.doubles);
+        let mut held_twice = Vec::new();
         for (at, (host, held)) in tenures.iter().enumerate() {
             for (other, later) in tenures[at + 1..].iter().take_while(|(_, later)| later.from < held.to) {
                 if other != host {
                     let both = held.to.min(later.to).saturating_duration_since(later.from);
-                    violations.push(format!("{host} and {other} held the address for {both:?}"));
+                    held_twice.push(format!("{host} and {other} held the address for {both:?}"));
                 }
             }
         }
-        Owners { tenures: tenures.len(), asked: answers.asked, answered: answers.answered, violations }
+        Owners {
+            tenures: tenures.len(),
+            asked: answers.asked,
+            answered: answers.answered,
+            knocked: accepts.asked,
+            accepted: accepts.answered,
+            violations,
+            held_twice,
+        }
     }
 }
 
@@ -126,12 +152,7 @@ fn watch_holder(address: Ipv4Addr, stop: &AtomicBool) -> Vec<Held> {
 /// Asks again and again who has the address. A request reaches all hosts at once, so that two answers to one request
 /// are two owners at one moment.
 fn watch_answers(address: Ipv4Addr, stop: &AtomicBool) -> io::Result<Answers> {
-    let (link, ip) = own_addresses()?;
-    let mac = link.addr().ok_or_else(|| io::Error::other("eth0 has no hardware address"))?;
-    let socket =
-        Socket::new(Domain::from(AF_PACKET), Type::RAW, Some(Protocol::from(i32::from(ETHERTYPE_ARP.to_be()))))?;
-    nix::sys::socket::bind(socket.as_raw_fd(), &link)?;
-    socket.set_nonblocking(true)?;
+    let (socket, mac, ip) = open_link(ETHERTYPE_ARP)?;
     let request = request(mac, ip, address);
     let mut seen = Answers::default();
     let mut sources = BTreeSet::new();
@@ -157,6 +178,16 @@ fn watch_answers(address: Ipv4Addr, stop: &AtomicBool) -> io::Result<Answers> {
         }
     }
     Ok(seen)
+}
+
+/// A socket for the frames of this type on the host's link, and the host's addresses.
+fn open_link(ethertype: u16) -> io::Result<(Socket, [u8; 6], Ipv4Addr)> {
+    let (link, ip) = own_addresses()?;
+    let mac = link.addr().ok_or_else(|| io::Error::other("eth0 has no hardware address"))?;
+    let socket = Socket::new(Domain::from(AF_PACKET), Type::RAW, Some(Protocol::from(i32::from(ethertype.to_be()))))?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &link)?;
+    socket.set_nonblocking(true)?;
+    Ok((socket, mac, ip))
 }
 
 fn own_addresses() -> io::Result<(LinkAddr, Ipv4Addr)> {
