@@ -8,6 +8,7 @@ BACKLOG_PACED_RATE=4000  # of the run in which latency is taken
 BACKLOG_TAKEOVERS=3
 BACKLOG_SETTLE_S=120     # for checkpoints to follow, and for room to be given back
 BACKLOG_DRAIN_S=1800     # for a million messages to be delivered
+CHILDREN=()              # programs beside the cluster, ended with it
 
 # The sum of a metric over all data nodes, or its largest: $1 sum or max, $2 the metric's name.
 backlog_metric() {
@@ -163,7 +164,7 @@ bench_backlog() {
     local millions rate p99 rss outage takeover live disk all waiting left live_left=0
     local base_rate='' base_p99='' base_takeover=''
     require_tools setsid timeout awk getconf du
-    build_load
+    build_tests "$ROOT" smsc-load
     CLUSTER_DIR=
     trap finish_backlog EXIT
     trap 'exit 130' INT TERM HUP
