@@ -1,7 +1,5 @@
 //! What the admin service needs from the node it runs in.
 
-use std::path::PathBuf;
-
 use crate::link::board::LinkBoardRow;
 use smsc_proto::rpc::admin::{LastTakeoverResponse, RouteTestRequest, RouteTestResponse};
 use smsc_proto::rpc::raft::PeerStatus;

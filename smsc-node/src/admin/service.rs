@@ -10,10 +10,10 @@ use smsc_proto::rpc::admin::{
     DrillsResponse, FaultRequest, FaultResponse, HandoverRequest, HandoverResponse, HandsetSendRequest,
     HandsetSendResponse, HandsetsRequest, HandsetsResponse, InitRequest, JoinRequest, LastTakeoverRequest,
     LastTakeoverResponse, LeaveRequest, LinkPutRequest, LinkStatusRequest, LinkStatusResponse, LinksRequest,
-    LinksResponse, ListsRequest, ListsResponse, MessageCancelRequest, MessageFindRequest,
-    MessageFindResponse, MessageShowRequest, MessageView, NumberListsRequest, NumberListsResponse, RouteTestRequest,
-    RouteTestResponse, RoutesRequest, RoutesResponse, SessionsRequest, SessionsResponse, SettingsRequest,
-    SettingsResponse, StatusRequest, StatusResponse, TakeoverRequest, TakeoverResponse, sessions_response,
+    LinksResponse, ListsRequest, ListsResponse, MessageCancelRequest, MessageFindRequest, MessageFindResponse,
+    MessageShowRequest, MessageView, NumberListsRequest, NumberListsResponse, RouteTestRequest, RouteTestResponse,
+    RoutesRequest, RoutesResponse, SessionsRequest, SessionsResponse, SettingsRequest, SettingsResponse, StatusRequest,
+    StatusResponse, TakeoverRequest, TakeoverResponse, sessions_response,
 };
 use smsc_raft::machine::Machine;
 use smsc_raft::model::command::Op;

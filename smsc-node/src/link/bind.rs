@@ -57,7 +57,7 @@ pub(super) enum BindEvent {
     /// No answer came, or it was never sent.
     Lost { token: u64 },
     /// A request of the peer: answer it with [`ToBind::Answer`].
-    Request { session: u64, ticket: Ticket, body: Body },
+    Request { session: u64, ticket: Ticket, body: Box<Body> },
     /// A subscriber is there again.
     Alert { number: String },
     /// It is not bound, for this reason; it tries again after a while. All that it had is reported before.
@@ -274,7 +274,7 @@ impl BindTask {
                 }
                 Event::Lost { token } => self.tell(BindEvent::Lost { token }),
                 Event::Request { ticket, body } => {
-                    self.tell(BindEvent::Request { session: self.session, ticket, body });
+                    self.tell(BindEvent::Request { session: self.session, ticket, body: Box::new(body) });
                 }
                 Event::Alert(alert) => {
                     let number = String::from_utf8_lossy(alert.source_addr.addr.as_ref()).into_owned();

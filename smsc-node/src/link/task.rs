@@ -250,7 +250,7 @@ impl LinkTask {
             BindEvent::Answered { token, status, message_id } => self.core.answered(now, token, status, message_id),
             BindEvent::Lost { token } => self.core.lost(token),
             BindEvent::Request { session, ticket, body } => {
-                self.request(Asked { bind: index, session, ticket }, body);
+                self.request(Asked { bind: index, session, ticket }, *body);
             }
             BindEvent::Alert { number } => self.shared.tell(LinkEvent::Reachable { number }),
             BindEvent::Down { reason } => {

@@ -163,7 +163,7 @@ impl Centre {
     /// Waits until another message centre has the message.
     async fn handed_over(&self, id: u64) {
         let look = async {
-            while !self.store.read(|machine| machine.message(id)).expect("read").is_some_and(|m| m.handed.is_some()) {
+            while self.store.read(|machine| machine.message(id)).expect("read").is_none_or(|m| m.handed.is_none()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -185,7 +185,7 @@ struct Bound {
 }
 
 enum Ask {
-    Answer(Ticket, CommandStatus, Body),
+    Answer(Ticket, CommandStatus, Box<Body>),
     Refuse(Ticket, RefusalStatus),
     Deliver(u64, Box<DeliverSm>),
     /// Ends the connection without a word.
@@ -236,7 +236,7 @@ async fn carry(mut stream: TcpStream, mut asked: mpsc::UnboundedReceiver<Ask>, t
                 _ => session.handle_disconnect(),
             },
             ask = asked.recv() => match ask {
-                Some(Ask::Answer(ticket, status, body)) => session.respond(ticket, status, body),
+                Some(Ask::Answer(ticket, status, body)) => session.respond(ticket, status, *body),
                 Some(Ask::Refuse(ticket, status)) => session.refuse(ticket, status),
                 Some(Ask::Deliver(token, deliver)) => {
                     session.request(SystemClock.mono(), token, Body::DeliverSm(*deliver)).expect("bound");
@@ -267,7 +267,7 @@ impl Bound {
     fn accept(&self, ticket: Ticket, message_id: &str) {
         let message_id = Some(MessageId::new(message_id.to_owned()).expect("short"));
         let resp = Body::SubmitSmResp(SubmitSmResp { message_id, ..Default::default() });
-        self.ask(Ask::Answer(ticket, CommandStatus::ESME_ROK, resp));
+        self.ask(Ask::Answer(ticket, CommandStatus::ESME_ROK, Box::new(resp)));
     }
 
     fn receipt(&self, token: u64, from: &str, message_id: &str, stat: &str) {

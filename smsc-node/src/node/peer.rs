@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::directory::DirectoryCache;
-use crate::cdr::CdrStatus;
 use super::takeover::Takeovers;
+use crate::cdr::CdrStatus;
 use crate::config::{Config, Role};
 use crate::data_dir::disk_free;
 use crate::delivery::route::RouteTable;
