@@ -51,6 +51,7 @@ struct ClusterFile {
     routes: Vec<RouteEntry>,
     #[serde(default)]
     lists: Vec<ListEntry>,
+    #[serde(default)]
     links: Vec<LinkEntry>,
     #[serde(default)]
     handsets: Vec<RangeEntry>,
