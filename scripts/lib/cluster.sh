@@ -9,7 +9,8 @@ FLOATING_MODE=      # loopback | interface
 FLOATING_ADDRESS=   # as 127.0.0.100/32
 FLOATING_INTERFACE= # with FLOATING_MODE=interface
 SMPP_PORT=2775
-QUORUM_DEVICE= # fence or operator, for two data nodes alone
+QUORUM_DEVICE= # fence, gateway or operator, for two data nodes alone
+GATEWAY=       # with QUORUM_DEVICE=gateway
 declare -A NODE_ID NODE_ROLE NODE_RAFT NODE_HTTP
 NODES=(a b w)
 NODE_ID=([a]=1 [b]=2 [w]=3)
@@ -67,6 +68,7 @@ cluster_configs() {
 quorum_text() {
     [ -n "$QUORUM_DEVICE" ] || return 0
     printf '\n[quorum]\ndevice = "%s"\n' "$QUORUM_DEVICE"
+    if [ "$QUORUM_DEVICE" = gateway ]; then printf 'gateway = "%s"\n' "$GATEWAY"; fi
     if [ "$QUORUM_DEVICE" = fence ]; then
         # A busy machine may take a second for the script; the leader is to win.
         printf 'fence_command = ["%s/fence"]\nstandby_delay_ms = 10000\n' "$CLUSTER_DIR"

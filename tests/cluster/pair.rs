@@ -95,6 +95,35 @@ fn a_fence_lets_the_survivor_go_on() {
 }
 
 #[test]
+fn a_gateway_lets_the_survivor_go_on_and_stops_who_is_cut_off() {
+    let Some(lab) = Lab::pair("gateway") else { return };
+    lab.await_whole();
+    let watch = OwnerWatch::start(&lab);
+    let load = LoadProcess::start(&lab, &["--sessions", "4", "--window", "10"]);
+    load.await_ack();
+    thread::sleep(CALM);
+
+    let dead = lab.fault(Fault::Kill, "leader");
+    let survivor = lab.await_other_leader(&dead);
+    load.await_ack();
+    assert_eq!(standing(&lab, &survivor).as_deref(), Some("sole"));
+    lab.heal(&dead);
+    lab.await_whole();
+
+    // A leader that is cut off hears no gateway: the other one goes on, and it alone.
+    let cut = lab.fault(Fault::Cut, "leader");
+    lab.await_other_leader(&cut);
+    load.await_ack();
+    thread::sleep(CALM * 3);
+    assert_ne!(standing(&lab, &cut).as_deref(), Some("sole"));
+    lab.heal(&cut);
+    lab.await_whole();
+    load.await_ack();
+
+    check_all("a pair with a gateway", &lab, load, watch);
+}
+
+#[test]
 fn an_operator_lets_the_survivor_go_on() {
     let Some(lab) = Lab::pair("operator") else { return };
     lab.await_whole();

@@ -15,7 +15,7 @@ use super::{
     CdrConfig, Config, LogConfig, LogFormat, LogLevel, Member, RaftConfig, Role, ShutdownConfig, StoreConfig, TlsConfig,
 };
 use floating_ip::floating_ip;
-use quorum::quorum;
+use quorum::{gateway_beside, quorum};
 use raft::raft;
 use smpp::smpp;
 
@@ -44,6 +44,7 @@ pub(super) fn check(table: toml::Table, base: &Path) -> (Config, Vec<Problem>) {
     let (admin_socket, admin_drills) = admin(&mut top, base, &data_dir, p);
     let smpp = smpp(&mut top, role, base, p);
     let floating_ip = floating_ip(&mut top, role, &raft, p);
+    gateway_beside(&quorum, floating_ip.as_ref(), p);
     let store = store(&mut top, p);
     let cdr = cdr(&mut top, base, role, p);
     let http_listen = http(&mut top, &raft, p);

@@ -12,7 +12,7 @@ mod tests;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -147,8 +147,21 @@ pub enum QuorumDevice {
     Witness,
     /// A command that switches the peer off.
     Fence(FenceConfig),
+    /// Whether the gateway answers, and nobody for the floating address.
+    Gateway(GatewayConfig),
     /// An operator, by `smscctl cluster takeover`.
     Operator,
+}
+
+/// What is looked at instead of a third machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// The next hop on the network of a floating address.
+    pub address: IpAddr,
+    /// As [`FenceConfig::after`].
+    pub after: Duration,
+    /// As [`FenceConfig::standby_delay`]: so long the leader has for itself.
+    pub standby_delay: Duration,
 }
 
 /// The command that switches the peer off.

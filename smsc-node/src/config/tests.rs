@@ -280,6 +280,9 @@ fn a_quorum_device_that_does_not_fit_is_told() {
         ("device = \"fence\"\nfence_command = [\"fence\"]", "quorum.fence_command", "whole path"),
         ("device = \"operator\"\nfence_command = [\"/bin/fence\"]", "quorum.fence_command", "remove it"),
         ("device = \"fence\"\nfence_command = [\"/bin/fence\"]\narm_within_s = 60", "quorum.arm_within_s", "too late"),
+        ("device = \"gateway\"", "quorum.gateway", "is missing"),
+        ("device = \"gateway\"\ngateway = \"router\"", "quorum.gateway", "next hop"),
+        ("device = \"operator\"\ngateway = \"10.75.0.4\"", "quorum.gateway", "remove it"),
         ("devise = \"fence\"", "quorum.devise", "did you mean `device`"),
     ] {
         let found = pair(&format!("[quorum]\n{quorum}")).expect_err(quorum);

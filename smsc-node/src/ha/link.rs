@@ -202,7 +202,7 @@ pub(super) fn wait_readable(socket: &impl AsFd, wait: Duration) -> io::Result<bo
 }
 
 /// Waits until one of `sockets` can be read, at most `wait` rounded up to a millisecond. Returns whether one can.
-pub(super) fn wait_any_readable(sockets: &[BorrowedFd<'_>], wait: Duration) -> io::Result<bool> {
+pub(crate) fn wait_any_readable(sockets: &[BorrowedFd<'_>], wait: Duration) -> io::Result<bool> {
     let millis = i32::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX);
     let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
     let mut watched: Vec<_> = sockets.iter().map(|socket| PollFd::new(*socket, PollFlags::POLLIN)).collect();
@@ -223,4 +223,12 @@ fn link_address(interface: &str) -> Result<LinkAddr, HaError> {
             (entry.interface_name == interface).then_some(address)
         })
         .ok_or_else(|| HaError::NoInterface { interface: interface.to_owned() })
+}
+
+/// The hardware address of an interface that has Ethernet's.
+///
+/// # Errors
+/// [`HaError::NoInterface`], also for one that is no Ethernet.
+pub(crate) fn hardware_address(interface: &str) -> Result<[u8; 6], HaError> {
+    link_address(interface)?.addr().ok_or_else(|| HaError::NoInterface { interface: interface.to_owned() })
 }

@@ -2,6 +2,7 @@
 //! [`smsc_raft::quorum`].
 
 mod fence;
+mod gateway;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use crate::config::{Config, QuorumDevice};
 
 /// The pause after a device said no.
 const RETRY: Duration = Duration::from_secs(5);
+/// The same for one that only looks.
+const GATEWAY_RETRY: Duration = Duration::from_secs(1);
 /// How long a returning peer may take for the last entries before its partner goes on alone again.
 const REJOIN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -31,6 +34,17 @@ pub fn quorum(config: &Config, runtime: &tokio::runtime::Handle) -> Option<Quoru
             };
             let device = fence::Fence::new(fence.clone(), config.cluster.clone(), config.name.clone(), runtime.clone());
             ("fence", rules, Some(Arc::new(device) as Arc<dyn smsc_raft::quorum::QuorumDevice>))
+        }
+        QuorumDevice::Gateway(gateway) => {
+            let rules = Device::Automatic {
+                after: gateway.after,
+                standby_delay: gateway.standby_delay,
+                retry: GATEWAY_RETRY,
+                proves_off: false,
+            };
+            let floating = config.floating_ip.as_ref().map_or_else(Vec::new, |floating| floating.addresses.clone());
+            let device = gateway::Gateway::new(gateway, floating, runtime.clone());
+            ("gateway", rules, Some(Arc::new(device) as Arc<dyn smsc_raft::quorum::QuorumDevice>))
         }
     };
     let policy = Policy {

@@ -1,17 +1,21 @@
 //! The section `[quorum]`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{count, optional};
 use crate::config::raw::{Problems, Section};
-use crate::config::{FenceConfig, Member, QuorumConfig, QuorumDevice, RaftConfig, Role};
+use crate::config::{
+    FenceConfig, FloatingIpConfig, FloatingIpMode, GatewayConfig, Member, QuorumConfig, QuorumDevice, RaftConfig, Role,
+};
 
 /// The first kinds of device that a file can name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Word {
     Witness,
     Fence,
+    Gateway,
     Operator,
 }
 
@@ -20,6 +24,7 @@ impl Word {
         match self {
             Word::Witness => "witness",
             Word::Fence => "fence",
+            Word::Gateway => "gateway",
             Word::Operator => "operator",
         }
     }
@@ -28,7 +33,7 @@ impl Word {
 pub(super) fn quorum(top: &mut Section, me: &Member, raft: &RaftConfig, p: &mut Problems) -> QuorumConfig {
     let mut s = optional(top, "quorum", p);
     let given = s.holds("device");
-    let words = [Word::Witness, Word::Fence, Word::Operator].map(|word| (word.as_str(), word));
+    let words = [Word::Witness, Word::Fence, Word::Gateway, Word::Operator].map(|word| (word.as_str(), word));
     let word = s.choice("device", &words, false, p);
     let data = raft.members.iter().filter(|member| member.role == Role::Data).count();
     let pair = data == 2 && raft.members.len() == 2;
@@ -38,6 +43,7 @@ pub(super) fn quorum(top: &mut Section, me: &Member, raft: &RaftConfig, p: &mut 
         (false, _) => Word::Witness,
         (true, _) => word,
     };
+    let gateway = gateway(&mut s, given && word == Word::Gateway, p);
     let fence = fence(&mut s, given && word == Word::Fence, p);
     let arm_within = s.integer("arm_within_s", Some(3600), 1..=86_400, "seconds", p);
     s.end(p);
@@ -60,6 +66,11 @@ pub(super) fn quorum(top: &mut Section, me: &Member, raft: &RaftConfig, p: &mut 
     }
     let device = match word {
         Word::Witness => QuorumDevice::Witness,
+        Word::Gateway => QuorumDevice::Gateway(GatewayConfig {
+            address: gateway.unwrap_or(IpAddr::from([0, 0, 0, 0])),
+            after: fence.after,
+            standby_delay: fence.standby_delay,
+        }),
         Word::Fence => QuorumDevice::Fence(fence),
         Word::Operator => QuorumDevice::Operator,
     };
@@ -84,10 +95,10 @@ fn relations(word: Word, me: &Member, raft: &RaftConfig, pair: bool, p: &mut Pro
             "quorum.device",
             &value,
             &["raft.members"],
-            "needs a third member: add the witness to raft.members, or choose \"fence\" or \"operator\" for two nodes \
-             alone",
+            "needs a third member: add the witness to raft.members, or choose \"fence\", \"gateway\" or \"operator\" for \
+             two nodes alone",
         ),
-        Word::Fence | Word::Operator => p.relation(
+        Word::Fence | Word::Gateway | Word::Operator => p.relation(
             pair,
             "quorum.device",
             &value,
@@ -99,6 +110,35 @@ fn relations(word: Word, me: &Member, raft: &RaftConfig, pair: bool, p: &mut Pro
             ),
         ),
     }
+}
+
+fn gateway(s: &mut Section, chosen: bool, p: &mut Problems) -> Option<IpAddr> {
+    const NEEDS: &str = "must be the IP address of the next hop on a floating address's network, as in \"192.0.2.1\"";
+    let text = s.text_or_none("gateway", NEEDS, p);
+    let address = text.as_ref().and_then(|text| text.parse().ok());
+    match &text {
+        Some(_) if !chosen => p.add("quorum.gateway", None, "goes with device = \"gateway\" only; remove it"),
+        Some(text) if address.is_none() => p.add("quorum.gateway", Some(format!("{text:?}")), NEEDS),
+        None if chosen && !p.is_faulty("quorum.gateway") => {
+            p.add("quorum.gateway", None, format!("is missing; it {NEEDS}"));
+        }
+        _ => {}
+    }
+    address
+}
+
+/// A gateway is asked on the network of a floating address of its family.
+pub(super) fn gateway_beside(quorum: &QuorumConfig, floating: Option<&FloatingIpConfig>, p: &mut Problems) {
+    let QuorumDevice::Gateway(gateway) = &quorum.device else { return };
+    let Some(floating) = floating else { return };
+    p.relation(
+        floating.mode == FloatingIpMode::Interface
+            && floating.addresses.iter().any(|one| one.net.addr.is_ipv4() == gateway.address.is_ipv4()),
+        "quorum.gateway",
+        gateway.address,
+        &["floating_ip.mode", "floating_ip.addresses"],
+        "needs a floating address of its family in mode = \"interface\": it is asked on that one's interface",
+    );
 }
 
 fn fence(s: &mut Section, chosen: bool, p: &mut Problems) -> FenceConfig {
