@@ -518,17 +518,16 @@ impl Session {
     }
 }
 
-/// Whether an answer tells of congestion: those with a body do. unbind_resp and enquire_link_resp may, but peers take
-/// them for a header alone, and a refusal has no body to put it behind.
+/// Whether an answer tells of congestion: any may (v5.0 section 4.8.4.18), but there are peers that take those whose
+/// tables list no TLVs, or one in particular, at their word and lose their way behind a further one.
 fn carries_congestion(command_id: CommandId) -> bool {
-    let header_alone = matches!(
+    matches!(
         command_id,
-        CommandId::GENERIC_NACK
-            | CommandId::UNBIND_RESP
-            | CommandId::ENQUIRE_LINK_RESP
-            | CommandId::CANCEL_SM_RESP
-            | CommandId::REPLACE_SM_RESP
-            | CommandId::CANCEL_BROADCAST_SM_RESP
-    );
-    command_id.is_response() && !header_alone
+        CommandId::SUBMIT_SM_RESP
+            | CommandId::SUBMIT_MULTI_RESP
+            | CommandId::DATA_SM_RESP
+            | CommandId::DELIVER_SM_RESP
+            | CommandId::BROADCAST_SM_RESP
+            | CommandId::QUERY_BROADCAST_SM_RESP
+    )
 }
