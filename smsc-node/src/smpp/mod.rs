@@ -5,6 +5,7 @@
 //! - [`serves`]: which numbers a receiver serves, as its address_range says
 //! - [`proxy`]: the header by which a proxy tells whom it speaks for
 //! - [`submit`]: a submission as it came to one as it is stored, or a refusal; [`multi`]: several of them at once
+//! - [`broadcast`]: what is wrong with a cell broadcast
 //! - [`alphabet`]: what data_coding 0 means to an account
 //! - [`deliver`]: a stored message to the deliver_sm or data_sm that carries it
 //! - [`query`]: query_sm, cancel_sm and replace_sm against what is stored
@@ -17,6 +18,7 @@
 
 pub mod account;
 pub mod alphabet;
+pub mod broadcast;
 pub mod connection;
 pub mod deliver;
 pub mod listener;

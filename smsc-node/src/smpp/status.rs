@@ -121,6 +121,15 @@ pub enum SubmitRefusal {
     /// replace_if_present_flag above 1.
     #[error("replace_if_present_flag is above 1")]
     ReplaceFlag,
+    /// A message that is tried at once and never again, in the place of one that waits.
+    #[error("a message of datagram or transaction mode replaces none")]
+    ReplaceAtOnce,
+    /// number_of_messages above 99.
+    #[error("number_of_messages is above 99")]
+    NumberOfMessages,
+    /// A TLV that the message centre acts upon with a value that its tag does not have.
+    #[error("set_dpf is neither 0 nor 1")]
+    SetDpf,
     /// There are no predefined messages.
     #[error("there is no predefined message of this number")]
     PredefinedMessage,
@@ -181,6 +190,9 @@ impl SubmitRefusal {
             SubmitRefusal::Priority => RefusalStatus::ESME_RINVPRTFLG,
             SubmitRefusal::RegisteredDelivery => RefusalStatus::ESME_RINVREGDLVFLG,
             SubmitRefusal::ReplaceFlag => RefusalStatus::ESME_RINVREPFLAG,
+            SubmitRefusal::ReplaceAtOnce => RefusalStatus::ESME_RINVSUBREP,
+            SubmitRefusal::NumberOfMessages => RefusalStatus::ESME_RINVNUMMSGS,
+            SubmitRefusal::SetDpf => RefusalStatus::ESME_RINVTLVVAL,
             SubmitRefusal::PredefinedMessage => RefusalStatus::ESME_RINVDFTMSGID,
             SubmitRefusal::Schedule => RefusalStatus::ESME_RINVSCHED,
             SubmitRefusal::Expiry => RefusalStatus::ESME_RINVEXPIRY,
@@ -219,6 +231,20 @@ impl SubmitRefusal {
 pub enum BroadcastRefusal {
     /// broadcast_sm without a TLV that it must have.
     MissingTlv,
+    /// broadcast_sm with more areas than it may have.
+    TooManyAreas,
+    /// broadcast_area_identifier of a format that is reserved.
+    AreaFormat,
+    /// broadcast_area_identifier without the name that it promises.
+    AliasName,
+    /// broadcast_content_type of a network that is reserved.
+    ContentType,
+    /// broadcast_frequency_interval of a unit that is reserved.
+    FrequencyInterval,
+    /// broadcast_message_class above 3.
+    MessageClass,
+    /// broadcast_channel_indicator above 1.
+    ChannelIndicator,
     /// broadcast_sm: nobody would send it.
     NoLink,
     /// query_broadcast_sm: nothing was accepted that could be asked for.
@@ -232,6 +258,13 @@ impl BroadcastRefusal {
     pub fn status(self) -> RefusalStatus {
         match self {
             BroadcastRefusal::MissingTlv => RefusalStatus::ESME_RMISSINGTLV,
+            BroadcastRefusal::TooManyAreas => RefusalStatus::ESME_RINVNUMBCAST_AREAS,
+            BroadcastRefusal::AreaFormat => RefusalStatus::ESME_RINVBCASTAREAFMT,
+            BroadcastRefusal::AliasName => RefusalStatus::ESME_RINVBCASTALIAS_NAME,
+            BroadcastRefusal::ContentType => RefusalStatus::ESME_RINVBCASTCNTTYPE,
+            BroadcastRefusal::FrequencyInterval => RefusalStatus::ESME_RINVBCASTFREQINT,
+            BroadcastRefusal::MessageClass => RefusalStatus::ESME_RINVBCASTMSGCLASS,
+            BroadcastRefusal::ChannelIndicator => RefusalStatus::ESME_RINVBCASTCHANIND,
             BroadcastRefusal::NoLink => RefusalStatus::ESME_RBCASTFAIL,
             BroadcastRefusal::NothingToQuery => RefusalStatus::ESME_RBCASTQUERYFAIL,
             BroadcastRefusal::NothingToCancel => RefusalStatus::ESME_RBCASTCANCELFAIL,

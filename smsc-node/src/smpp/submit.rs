@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use smsc_proto::pdu::{DataSm, SubmitSm};
 use smsc_proto::time::{SmppTime, WallTime};
-use smsc_proto::tlv::Tag;
+use smsc_proto::tlv::{Tag, Tlvs};
 use smsc_proto::types::{
     Address, EsmClass, InterfaceVersion, MessageType, MessagingMode, Npi, PriorityFlag, RegisteredDelivery,
     ReplaceIfPresent, TimeString, Ton,
@@ -29,6 +29,8 @@ const SHORT_MESSAGE_OCTETS_MAX: usize = 254;
 const NAME_OCTETS_MAX: usize = 11;
 /// The highest priority_flag (v5.0 section 4.7.23: 0 to 4 on some networks).
 const PRIORITY_MAX: PriorityFlag = PriorityFlag(4);
+/// The highest number_of_messages (v3.4 section 5.3.2.39).
+const NUMBER_OF_MESSAGES_MAX: u8 = 99;
 /// Bits of registered_delivery that neither version defines.
 const REGISTERED_DELIVERY_RESERVED: u8 = 0b1110_0000;
 
@@ -56,6 +58,7 @@ pub fn submission(
     let account = submitter.account;
     submit.tlvs.check_lengths()?;
     check_flags(submit)?;
+    check_values(&submit.tlvs)?;
     check_text(submit, submitter.version)?;
     let service_type = submit.service_type.as_str().ok_or(SubmitRefusal::ServiceType)?;
     let source = source(&submit.source_addr, account)?;
@@ -65,6 +68,9 @@ pub fn submission(
     if at_once {
         if times.scheduled_at_ms > 0 {
             return Err(SubmitRefusal::Schedule);
+        }
+        if submit.replace_if_present_flag == ReplaceIfPresent::REPLACE {
+            return Err(SubmitRefusal::ReplaceAtOnce);
         }
         times.expires_at_ms = times.expires_at_ms.min((now + transaction_timer(&directory.settings)).as_millis());
     }
@@ -254,6 +260,14 @@ fn check_flags(submit: &SubmitSm) -> Result<(), SubmitRefusal> {
     Ok(())
 }
 
+/// TLVs that the message centre acts upon, or that have a status of their own; others are for the receiver to judge.
+fn check_values(tlvs: &Tlvs) -> Result<(), SubmitRefusal> {
+    if tlvs.number_of_messages().is_some_and(|count| count > NUMBER_OF_MESSAGES_MAX) {
+        return Err(SubmitRefusal::NumberOfMessages);
+    }
+    if tlvs.set_dpf().is_some_and(|asked| asked > 1) { Err(SubmitRefusal::SetDpf) } else { Ok(()) }
+}
+
 /// Refuses what no version defines (SMPP v3.4 section 5.2.17).
 pub(super) fn check_registered(registered: RegisteredDelivery) -> Result<(), SubmitRefusal> {
     if registered.0 & REGISTERED_DELIVERY_RESERVED == 0 { Ok(()) } else { Err(SubmitRefusal::RegisteredDelivery) }
@@ -417,6 +431,12 @@ mod tests {
         refused(RefusalStatus::ESME_RINVREGDLVFLG, |s| s.registered_delivery = RegisteredDelivery(0x20));
         refused(RefusalStatus::ESME_RINVREPFLAG, |s| s.replace_if_present_flag = ReplaceIfPresent(2));
         refused(RefusalStatus::ESME_RINVDFTMSGID, |s| s.sm_default_msg_id = 1);
+        refused(RefusalStatus::ESME_RINVSUBREP, |s| {
+            s.replace_if_present_flag = ReplaceIfPresent::REPLACE;
+            s.esm_class = EsmClass(2);
+        });
+        refused(RefusalStatus::ESME_RINVNUMMSGS, |s| s.tlvs.push_u8(Tag::NUMBER_OF_MESSAGES, 100));
+        refused(RefusalStatus::ESME_RINVTLVVAL, |s| s.tlvs.push_u8(Tag::SET_DPF, 2));
         refused(RefusalStatus::ESME_RINVMSGLEN, |s| s.short_message = vec![b'x'; 255].into());
         refused(RefusalStatus::ESME_RINVMSGLEN, |s| s.esm_class = EsmClass(0).with_udhi(true));
         refused(RefusalStatus::ESME_ROPTPARNOTALLWD, |s| {

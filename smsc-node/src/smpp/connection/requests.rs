@@ -19,6 +19,7 @@ use smsc_raft::model::{Account, Command, Message, Submission, Submit, command::O
 use super::replies::Reply;
 use super::{Bound, Connection};
 use crate::metrics::SubmitResult;
+use crate::smpp::broadcast;
 use crate::smpp::multi::{self, Sorted};
 use crate::smpp::ports::{Directory, Found};
 use crate::smpp::query::{self, CancelTarget};
@@ -93,8 +94,7 @@ impl Connection {
             }
             Body::ReplaceSm(replace) => self.replace(ticket, &replace),
             Body::BroadcastSm(broadcast) => {
-                let missing = broadcast.missing_tlv().map(|_| BroadcastRefusal::MissingTlv);
-                self.session.refuse(ticket, missing.unwrap_or(BroadcastRefusal::NoLink).status());
+                self.session.refuse(ticket, broadcast::refusal(&broadcast).status());
             }
             Body::QueryBroadcastSm(_) => self.session.refuse(ticket, BroadcastRefusal::NothingToQuery.status()),
             Body::CancelBroadcastSm(_) => self.session.refuse(ticket, BroadcastRefusal::NothingToCancel.status()),
