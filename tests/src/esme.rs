@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use smsc_proto::command::SequenceNumber;
 use smsc_proto::frame::Framer;
-use smsc_proto::pdu::{Bind, Body, DataSm, DataSmResp, DeliverSm, DeliverSmResp, EnquireLinkResp, Pdu};
+use smsc_proto::pdu::{
+    AlertNotification, Bind, Body, DataSm, DataSmResp, DeliverSm, DeliverSmResp, EnquireLinkResp, Pdu,
+};
 use smsc_proto::status::CommandStatus;
 use smsc_proto::types::{BindMode, InterfaceVersion, MessageId};
 
@@ -26,6 +28,8 @@ pub enum Delivered {
     Deliver(DeliverSm),
     /// By data_sm.
     Data(DataSm),
+    /// No message: an alert_notification.
+    Alert(AlertNotification),
 }
 
 /// See the [module](self).
@@ -59,20 +63,55 @@ impl Esme {
     fn connect(to: SocketAddr) -> std::io::Result<Esme> {
         let stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
         stream.set_nodelay(true)?;
-        Ok(Esme { stream, input: BytesMut::new(), framer: Framer::default(), sequence: 0, delivered: VecDeque::new() })
+        Ok(Esme::on(stream))
+    }
+
+    /// On a connection that is there, not bound.
+    pub fn on(stream: TcpStream) -> Esme {
+        Esme { stream, input: BytesMut::new(), framer: Framer::default(), sequence: 0, delivered: VecDeque::new() }
     }
 
     fn bind(&mut self, system_id: &str, password: &str, version: InterfaceVersion) -> std::io::Result<()> {
+        match self.bind_as(BindMode::Transceiver, system_id, password, version)? {
+            CommandStatus::ESME_ROK => Ok(()),
+            status => Err(std::io::Error::other(format!("{status:?}"))),
+        }
+    }
+
+    /// Asks to be bound and gives the answer's status.
+    ///
+    /// # Errors
+    /// The connection ends, or no answer comes within half a minute.
+    pub fn bind_as(
+        &mut self,
+        mode: BindMode,
+        system_id: &str,
+        password: &str,
+        version: InterfaceVersion,
+    ) -> std::io::Result<CommandStatus> {
         let bind = Bind {
             system_id: system_id.parse().expect("a short name"),
             password: password.parse().expect("a short password"),
             interface_version: version,
             ..Bind::default()
         };
-        match self.try_ask(Body::bind(BindMode::Transceiver, bind))?.status {
-            CommandStatus::ESME_ROK => Ok(()),
-            status => Err(std::io::Error::other(format!("{status:?}"))),
-        }
+        Ok(self.try_ask(Body::bind(mode, bind))?.status)
+    }
+
+    /// Sends octets as they are.
+    ///
+    /// # Panics
+    /// The connection has ended.
+    pub fn send_octets(&mut self, octets: &[u8]) {
+        self.stream.write_all(octets).expect("the connection lasts");
+    }
+
+    /// The next PDU, whatever it is; it is not answered.
+    ///
+    /// # Errors
+    /// The connection ends, or none comes within half a minute.
+    pub fn next_pdu(&mut self) -> std::io::Result<Pdu> {
+        self.receive(Instant::now() + PATIENCE)
     }
 
     /// Asks and waits for the answer.
@@ -125,7 +164,11 @@ impl Esme {
                 Body::DataSmResp(DataSmResp { message_id, ..DataSmResp::default() })
             }
             Body::EnquireLink(_) => Body::EnquireLinkResp(EnquireLinkResp::default()),
-            // Alerts have no answer, and answers to nothing are none of ours.
+            Body::AlertNotification(alert) => {
+                self.delivered.push_back(Delivered::Alert(alert));
+                return Ok(());
+            }
+            // Answers to nothing are none of ours.
             _ => return Ok(()),
         };
         self.send(Pdu::new(pdu.sequence, answer))

@@ -66,6 +66,7 @@ pub fn line(cluster: &str, record: &FinalRecord) -> Vec<u8> {
         MessageKind::Submitted => "submitted",
         MessageKind::Mo => "mo",
         MessageKind::Receipt => "receipt",
+        MessageKind::Alert => "alert",
     };
     // Bits 16 to 23 are the network type, those below the code.
     let [_, error_network, high, low] = record.error.to_be_bytes();

@@ -198,11 +198,20 @@ impl Handsets {
         since_ms.saturating_add(absent_ms) > now_ms
     }
 
-    /// A queue waits for a number that was tried in vain under another leader: [`HandsetEvent::Reachable`] comes at
-    /// the time at which it would have come there.
-    pub fn watch(&mut self, now_ms: u64, number: &Arc<str>, range: &HandsetRange, failing_since_ms: u64) {
-        if failing_since_ms > 0 {
-            self.out_of_reach(now_ms, number, range, failing_since_ms);
+    /// A number that was tried in vain, perhaps under another leader, is waited for: [`HandsetEvent::Reachable`] comes
+    /// at the time at which it would have come there. When that is over it comes only if it is to, `at_once`.
+    pub fn watch(
+        &mut self,
+        now_ms: u64,
+        number: &Arc<str>,
+        range: &HandsetRange,
+        failing_since_ms: u64,
+        at_once: bool,
+    ) {
+        let there = failing_since_ms > 0 && !self.out_of_reach(now_ms, number, range, failing_since_ms);
+        // One that fails for good is never there.
+        if there && at_once && range.behaviour() != Behaviour::Fail {
+            self.alert(now_ms, number.clone());
         }
     }
 
@@ -365,8 +374,8 @@ mod tests {
     #[test]
     fn a_new_leader_goes_on_from_the_queue() {
         let mut handsets = Handsets::new(10, 1);
-        handsets.watch(5_000, &Arc::from("1"), &range(Behaviour::Absent), 1_000);
-        handsets.watch(5_000, &Arc::from("2"), &range(Behaviour::Deliver), 1_000);
+        handsets.watch(5_000, &Arc::from("1"), &range(Behaviour::Absent), 1_000, false);
+        handsets.watch(5_000, &Arc::from("2"), &range(Behaviour::Deliver), 1_000, false);
         assert_eq!(run(&mut handsets, u64::MAX), [(8_000, reachable("1"))]);
         let mut late = Handsets::new(10, 1);
         deliver(&mut late, 9_000, 1, "1", &range(Behaviour::Absent), 1_000);

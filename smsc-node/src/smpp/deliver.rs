@@ -1,7 +1,7 @@
 //! From a stored message to the deliver_sm or data_sm that carries it. Pure.
 
 use bytes::Bytes;
-use smsc_proto::pdu::{Body, DataSm, DeliverSm};
+use smsc_proto::pdu::{AlertNotification, Body, DataSm, DeliverSm};
 use smsc_proto::tlv::{Tag, Tlvs};
 use smsc_proto::types::{
     Address, DataCoding, EsmClass, InterfaceVersion, MessagingMode, Npi, PriorityFlag, RegisteredDelivery, Ton,
@@ -20,6 +20,8 @@ const ACKNOWLEDGEMENTS: u32 = 0b1100;
 /// is charged. Others pass, those for the handset (ms_validity, display_time) included, known or not.
 const SUBMISSION_TLVS: [Tag; 4] =
     [Tag::QOS_TIME_TO_LIVE, Tag::SET_DPF, Tag::MORE_MESSAGES_TO_SEND, Tag::BILLING_IDENTIFICATION];
+/// ms_availability_status of a number that can be reached (SMPP v3.4 section 5.3.2.30).
+const MS_AVAILABLE: u8 = 0;
 /// TLVs that tell what the text of a receipt tells.
 const RECEIPT_TLVS: [Tag; 3] = [Tag::RECEIPTED_MESSAGE_ID, Tag::MESSAGE_STATE, Tag::NETWORK_ERROR_CODE];
 
@@ -49,7 +51,7 @@ pub fn request(message: &Message, version: InterfaceVersion, account: &Account) 
     let content = content(submission, version, account)?;
     let operation = match submission.kind() {
         MessageKind::Receipt => account.receipt_operation(),
-        MessageKind::Submitted | MessageKind::Mo => account.message_operation(),
+        MessageKind::Submitted | MessageKind::Mo | MessageKind::Alert => account.message_operation(),
     };
     match operation {
         DeliverOperation::DataSm if version.has_tlvs() => data_sm(submission, content).map(Body::DataSm),
@@ -57,6 +59,22 @@ pub fn request(message: &Message, version: InterfaceVersion, account: &Account) 
             deliver_sm(submission, content, version).map(Body::DeliverSm)
         }
     }
+}
+
+/// The alert_notification (SMPP v3.4 section 4.12) that `message` stands for: the number that it is from can be reached.
+/// `None` for a message that is to be delivered.
+pub fn alert(message: &Message) -> Option<Result<AlertNotification, Undeliverable>> {
+    let submission = message.submission.as_ref().filter(|submission| submission.kind() == MessageKind::Alert)?;
+    let made = || {
+        let mut tlvs = Tlvs::new();
+        tlvs.push_u8(Tag::MS_AVAILABILITY_STATUS, MS_AVAILABLE);
+        Ok(AlertNotification {
+            source_addr: address(submission.source.as_ref())?.into(),
+            esme_addr: address(submission.destination.as_ref())?.into(),
+            tlvs,
+        })
+    };
+    Some(made())
 }
 
 /// What both operations have in common.
@@ -74,7 +92,7 @@ fn content(submission: &Submission, version: InterfaceVersion, account: &Account
     let mut data_coding = octet(submission.data_coding)?;
     let receipt_content = match submission.kind() {
         MessageKind::Receipt => account.receipt_content(),
-        MessageKind::Submitted | MessageKind::Mo => ReceiptContent::TextAndTlvs,
+        MessageKind::Submitted | MessageKind::Mo | MessageKind::Alert => ReceiptContent::TextAndTlvs,
     };
     // Without TLVs the text is all that a receipt has.
     if receipt_content == ReceiptContent::Tlvs && version.has_tlvs() {
@@ -154,7 +172,7 @@ fn esm_class(submission: &Submission) -> Result<EsmClass, Undeliverable> {
 fn registered_delivery(submission: &Submission) -> Result<RegisteredDelivery, Undeliverable> {
     let acknowledgements = match submission.kind() {
         MessageKind::Submitted => submission.registered_delivery & ACKNOWLEDGEMENTS,
-        MessageKind::Mo | MessageKind::Receipt => 0,
+        MessageKind::Mo | MessageKind::Receipt | MessageKind::Alert => 0,
     };
     Ok(RegisteredDelivery(octet(acknowledgements)?))
 }

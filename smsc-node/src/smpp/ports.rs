@@ -135,6 +135,8 @@ pub struct SessionHandle {
     pub window: usize,
     /// The numbers it serves.
     pub serves: Serves,
+    /// Whether it can be sent alert_notification.
+    pub alerts: bool,
     /// Where messages for it go; holds as many as the window.
     pub to_session: mpsc::Sender<ToSession>,
 }

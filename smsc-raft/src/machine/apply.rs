@@ -64,7 +64,12 @@ impl Machine {
             Op::Replace(command) => self.replace(command, changes),
             Op::QueueWake(command) => self.queue_wake(&command, changes),
             Op::LinkPartDone(command) => self.link_part_done(&command),
-            Op::Purge(command) => self.purge_finals(command.final_before_ms),
+            Op::Purge(command) => {
+                self.purge_pending(changes);
+                self.purge_finals(command.final_before_ms)
+            }
+            Op::PendingSet(command) => Ok(self.set_pending(command.pending.unwrap_or_default(), changes)),
+            Op::NumberReached(command) => self.number_reached(&command, changes),
             Op::SessionOpen(command) => Ok(self.session_open(command, changes)),
             Op::SessionClose(command) => Ok(self.session_close(command.id, changes)),
             Op::SessionsForget(command) => Ok(self.sessions_forget(command.before_term, changes)),
@@ -138,6 +143,8 @@ impl Machine {
             | Op::QueueWake(_)
             | Op::LinkPartDone(_)
             | Op::Purge(_)
+            | Op::PendingSet(_)
+            | Op::NumberReached(_)
             | Op::SessionOpen(_)
             | Op::SessionClose(_)
             | Op::SessionsForget(_) => unreachable!("apply_op keeps these to itself"),

@@ -49,11 +49,13 @@ pub enum TableId {
     Links,
     /// (link, message_id of its message centre) -> [`crate::model::LinkIdRow`], for receipts that are waited for.
     LinkIds,
+    /// (number, account) -> [`crate::model::DeliveryPending`].
+    Pending,
 }
 
 impl TableId {
     /// Every table, in the order a snapshot sends them.
-    pub const ALL: [TableId; 20] = [
+    pub const ALL: [TableId; 21] = [
         TableId::Meta,
         TableId::Messages,
         TableId::Waiting,
@@ -74,6 +76,7 @@ impl TableId {
         TableId::Lists,
         TableId::Links,
         TableId::LinkIds,
+        TableId::Pending,
     ];
 
     /// The table's name on disk and in snapshots.
@@ -99,6 +102,7 @@ impl TableId {
             TableId::Lists => "lists",
             TableId::Links => "links",
             TableId::LinkIds => "link_ids",
+            TableId::Pending => "pending",
         }
     }
 

@@ -76,6 +76,7 @@ impl Machine {
         small.extend(self.number_chunks.take_changes());
         small.extend(self.lists.take_changes());
         small.extend(self.links.take_changes());
+        small.extend(self.pending.take_changes());
         Checkpoint {
             applied: self.applied,
             base: self.base.clone(),

@@ -225,6 +225,7 @@ record_value! {
     model::DistributionList => |list| 64 + list.members.len() * 64,
     model::Link => |_| 256,
     model::LinkIdRow => |_| 96,
+    model::DeliveryPending => |flag| 128 + 2 * flag.number.len() + flag.account.len(),
     model::FinalRecord => |_| 256,
     model::FinalBlock => |block| 256 * block.records.len(),
 }

@@ -31,7 +31,7 @@ impl Machine {
         Ok(Outcome::Stored(self.store(submission, changes)?))
     }
 
-    fn store(&mut self, submission: Submission, changes: &mut Vec<Change>) -> io::Result<u64> {
+    pub(super) fn store(&mut self, submission: Submission, changes: &mut Vec<Change>) -> io::Result<u64> {
         let id = self.next_message_id;
         self.next_message_id += 1;
         self.waiting_count += 1;
@@ -282,7 +282,7 @@ impl Machine {
         self.waiting_count = self.waiting_count.saturating_sub(1);
         self.uncount(&submission.account);
         let cdr = match submission.kind() {
-            MessageKind::Receipt => 0,
+            MessageKind::Receipt | MessageKind::Alert => 0,
             MessageKind::Submitted | MessageKind::Mo => {
                 self.next_cdr += 1;
                 self.next_cdr - 1
@@ -317,9 +317,11 @@ impl Machine {
             link_message_id: message.handed.as_ref().map_or(String::new(), |handed| handed.remote_id.clone()),
             cdr,
             recorded_at_ms: self.stamp_ms,
+            delivery_pending: state != MessageState::Delivered && self.pending.has(submission),
         };
-        // A receipt that arrived has nothing more to tell: the message it reports on names it.
-        if submission.kind() != MessageKind::Receipt || state != MessageState::Delivered {
+        // A receipt or an alert that arrived has nothing more to tell.
+        let told = matches!(submission.kind(), MessageKind::Receipt | MessageKind::Alert);
+        if !told || state != MessageState::Delivered {
             self.finals.insert(record.clone());
         }
         Ok(Outcome::Finished { record: Box::new(record) })

@@ -13,6 +13,7 @@ pub mod keys;
 mod links;
 mod messages;
 mod number_lists;
+mod pending;
 mod read;
 mod resident;
 mod sessions;
@@ -30,6 +31,7 @@ pub use checkpoint::Checkpoint;
 use finals::Finals;
 use keys::{DueKey, QueueKey, WaitingKey};
 pub use links::link_id_key;
+use pending::Pending;
 use resident::Resident;
 use table::{Table, Value};
 
@@ -67,6 +69,10 @@ pub enum Change {
     Replaced(Arc<model::Message>),
     /// A queue is due at once.
     Woken(QueueKey),
+    /// The number has a delivery pending flag more.
+    Pending(Arc<str>),
+    /// The number has no delivery pending flags any more: they were told of, or are over.
+    NotPending(Arc<str>),
     /// Accounts, routes, links, handsets or settings changed.
     Config,
     /// A bind was registered or removed.
@@ -121,6 +127,7 @@ pub struct Machine {
     lists: Resident<String, model::DistributionList>,
     links: Resident<String, model::Link>,
     link_ids: Table<(String, String), model::LinkIdRow>,
+    pending: Pending,
 }
 
 impl Machine {
@@ -180,6 +187,7 @@ impl Machine {
             lists: Resident::load(TableId::Lists, below)?,
             links: Resident::load(TableId::Links, below)?,
             link_ids: Table::new(TableId::LinkIds),
+            pending: Pending::load(below)?,
             base,
         };
         machine.find_next_scheduled()?;

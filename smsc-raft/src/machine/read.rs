@@ -224,6 +224,12 @@ impl Machine {
         self.lists.iter().map(|row| row.1)
     }
 
+    /// Up to `limit` numbers behind `after` that have delivery pending flags, in order, each with the time at which its
+    /// first flag of an account was set (UTC milliseconds).
+    pub fn pending_numbers(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, u64)> {
+        self.pending.numbers(after, limit)
+    }
+
     /// The session registry.
     pub fn sessions(&self) -> impl Iterator<Item = &model::SessionRecord> {
         self.sessions.iter().map(|row| row.1)
@@ -258,7 +264,9 @@ impl Machine {
         self.visit_table(TableId::Addressed, &self.addressed, &mut visit)?;
         visit_resident(TableId::Lists, &self.lists, &mut visit);
         visit_resident(TableId::Links, &self.links, &mut visit);
-        self.visit_table(TableId::LinkIds, &self.link_ids, &mut visit)
+        self.visit_table(TableId::LinkIds, &self.link_ids, &mut visit)?;
+        visit_resident(TableId::Pending, self.pending.rows(), &mut visit);
+        Ok(())
     }
 
     fn visit_table<K: Key, V: Value>(

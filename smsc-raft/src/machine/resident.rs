@@ -51,6 +51,11 @@ impl<K: Key, V: Value> Resident<K, V> {
         self.rows.iter()
     }
 
+    /// The rows from a key on, in key order.
+    pub fn range(&self, from: Bound<&K>) -> impl Iterator<Item = (&K, &V)> {
+        self.rows.range((from, Bound::Unbounded))
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()

@@ -216,3 +216,63 @@ fn lists_are_kept_and_deleted() {
     let delete = || Op::ListDelete(model::ListDelete { name: "friends".to_owned() });
     assert_eq!(world.apply(1_000, [delete(), delete()]).0, [Outcome::Done, Outcome::NotFound]);
 }
+
+fn pending(number: &str, account: &str, expires_at_ms: u64) -> Op {
+    let pending = model::DeliveryPending {
+        number: number.to_owned(),
+        account: account.to_owned(),
+        subscriber: address(number),
+        esme: address("1000"),
+        set_at_ms: 1_000,
+        expires_at_ms,
+    };
+    Op::PendingSet(model::PendingSet { pending: Some(pending) })
+}
+
+fn reached(number: &str) -> Op {
+    Op::NumberReached(model::NumberReached { number: number.to_owned(), alerts_expire_at_ms: 9_000 })
+}
+
+#[test]
+fn a_reached_number_has_an_alert_stored_for_each_account_that_asked() {
+    let mut world = World::new();
+    for system_id in ["one", "two"] {
+        let account = model::Account { system_id: system_id.to_owned(), ..Default::default() };
+        world.apply(1_000, [Op::AccountPut(model::AccountPut { account: Some(account) })]);
+    }
+    let set = [("1555", "one"), ("15551", "two"), ("15551", "one"), ("15551", "gone"), ("15552", "one")];
+    world.apply(1_000, set.map(|(number, account)| pending(number, account, 5_000)));
+    // Again by the same account: it is told once.
+    world.apply(1_000, [pending("15551", "one", 5_000)]);
+    world.checkpoint();
+    world.reopen();
+    let numbers: Vec<_> = world.machine.pending_numbers(Some("1555"), 1).into_iter().map(|row| row.0).collect();
+    assert_eq!(numbers, ["15551".into()]);
+    let (outcomes, changes) = world.apply(2_000, [reached("15551"), reached("15551"), reached("7")]);
+    assert_eq!(outcomes, [Outcome::Done, Outcome::NotFound, Outcome::NotFound]);
+    let queued = |change: &Change| match change {
+        Change::Queued(message) => message.submission.clone(),
+        _ => None,
+    };
+    let alerts: Vec<_> = changes.iter().filter_map(queued).collect();
+    assert_eq!(alerts.iter().map(|alert| alert.queue_key.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!((alerts[0].kind(), &alerts[0].source), (model::MessageKind::Alert, &address("15551")));
+    assert_eq!((&alerts[0].destination, alerts[0].expires_at_ms), (&address("1000"), 9_000));
+    // What is too old is told to nobody, and goes with the next purge.
+    assert_eq!(world.apply(5_000, [reached("15552")]).1, [Change::NotPending("15552".into())]);
+    let purge = Op::Purge(model::Purge { final_before_ms: 0 });
+    assert_eq!(world.apply(5_000, [purge]).1, [Change::NotPending("1555".into())]);
+    assert!(world.machine.pending_numbers(None, 10).is_empty());
+}
+
+#[test]
+fn an_account_has_so_many_flags_and_no_more() {
+    let mut world = World::new();
+    let flags = (0..20_001).map(|number| pending(&number.to_string(), "one", 5_000));
+    let outcomes = world.apply(1_000, flags).0;
+    assert!(outcomes[..20_000].iter().all(|outcome| *outcome == Outcome::Done));
+    assert_eq!(outcomes[20_000], Outcome::NotFound);
+    let again = [pending("7", "one", 5_000), pending("20001", "two", 5_000), reached("7"), pending("20001", "one", 1)];
+    let expected = [Outcome::Done, Outcome::Done, Outcome::Done, Outcome::Done];
+    assert_eq!(world.apply(1_000, again).0, expected, "one more once another is gone");
+}

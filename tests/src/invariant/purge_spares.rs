@@ -31,7 +31,8 @@ impl Invariant for PurgeSpares {
                 }
                 for outcome in *outcomes {
                     let Outcome::Finished { record } = outcome else { continue };
-                    let untold = record.kind() == MessageKind::Receipt && record.state() == MessageState::Delivered;
+                    let untold = matches!(record.kind(), MessageKind::Receipt | MessageKind::Alert)
+                        && record.state() == MessageState::Delivered;
                     if !untold {
                         self.kept.insert(record.id, record.final_at_ms);
                     }

@@ -8,6 +8,7 @@ use smsc_proto::pdu::{Bind, Body, DeliverSm, DeliverSmResp, SubmitSm};
 use smsc_proto::receipt::ParsedReceipt;
 use smsc_proto::session::{Event, Session, SessionConfig, Side, State, Ticket};
 use smsc_proto::status::{CommandStatus, RefusalStatus};
+use smsc_proto::tlv::{Tag, Tlvs};
 use smsc_proto::types::{
     Address, BindMode, EsmClass, MessageType, Npi, PriorityFlag, RegisteredDelivery, TimeString, Ton,
 };
@@ -339,6 +340,16 @@ fn message(world: &mut World, tag: usize, code: &str, registered: u8) -> SubmitS
         schedule_delivery_time: schedule,
         validity_period: validity,
         short_message: oracle::text(tag),
+        tlvs: set_dpf(tag),
         ..SubmitSm::default()
     }
+}
+
+/// Some submissions ask for an alert.
+fn set_dpf(tag: usize) -> Tlvs {
+    let mut tlvs = Tlvs::new();
+    if tag.is_multiple_of(3) {
+        tlvs.push_u8(Tag::SET_DPF, 1);
+    }
+    tlvs
 }

@@ -236,6 +236,12 @@ impl Server {
     /// Sends a message; what becomes of it is reported, at once if it cannot be sent.
     pub fn deliver(&mut self, now: MonoTime, message: &Message, reports: &mut Vec<Report>) {
         let receiver = self.bound.as_ref().filter(|bound| bound.receives);
+        if let Some(alert) = deliver::alert(message) {
+            let told = receiver.is_some()
+                && alert.is_ok_and(|alert| self.session.notify(Body::AlertNotification(alert)).is_ok());
+            let result = if told { DeliverResult::Accepted } else { DeliverResult::Lost };
+            return self.delivered(message.id, result, reports);
+        }
         let version = self.session.peer_version();
         let request = receiver.and_then(|bound| deliver::request(message, version, &bound.account).ok());
         let sent = matches!(self.session.state(), State::Bound(_))

@@ -292,8 +292,8 @@ impl Engaged {
                 let loaded = read(machine, load)?;
                 self.engine.loaded(self.now_ms, loaded);
             }
-            Effect::WatchHandset { number, range, failing_since_ms } => {
-                self.handsets.watch(self.now_ms, &number, &range, failing_since_ms);
+            Effect::WatchHandset { number, range, failing_since_ms, at_once } => {
+                self.handsets.watch(self.now_ms, &number, &range, failing_since_ms, at_once);
             }
             // The routes of these worlds lead to no other message centre.
             Effect::SendToLink { message, .. } => {
@@ -379,6 +379,9 @@ fn read(machine: &Machine, load: Load) -> io::Result<Loaded> {
             Loaded::Queue { key, from, limit, queue, messages }
         }
         Load::Expired { until_ms, limit } => Loaded::Expired { limit, messages: machine.expired(until_ms, limit)? },
+        Load::Pending { after, limit } => {
+            Loaded::Pending { limit, numbers: machine.pending_numbers(after.as_deref(), limit) }
+        }
     })
 }
 

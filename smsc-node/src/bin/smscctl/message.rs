@@ -259,6 +259,7 @@ fn kind(kind: MessageKind) -> &'static str {
         MessageKind::Submitted => "submitted",
         MessageKind::Mo => "mo",
         MessageKind::Receipt => "receipt",
+        MessageKind::Alert => "alert",
     }
 }
 

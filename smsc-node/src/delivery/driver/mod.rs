@@ -23,7 +23,9 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::delivery::ends::Ends;
-use crate::delivery::engine::{DeliveryEngine, Effect, EngineConfig, LinkCapacity, LinkResult, Load, Loaded};
+use crate::delivery::engine::{
+    DeliveryEngine, Effect, EngineConfig, LinkCapacity, LinkResult, Load, Loaded, Receiver,
+};
 use crate::delivery::handset::{HandsetEvent, Handsets};
 use crate::delivery::mo;
 use crate::delivery::route::RouteTable;
@@ -301,9 +303,10 @@ impl Driver {
     fn take_input(&mut self, input: Input) -> Result<(), End> {
         match input {
             Input::Bound(session) => {
-                let SessionHandle { session_id, system_id, window, serves, to_session } = session;
+                let SessionHandle { session_id, system_id, window, serves, alerts, to_session } = session;
                 self.sessions.insert(session_id, to_session);
-                self.engine.bound_serving(self.now_ms, session_id, &system_id, window, serves);
+                let receiver = Receiver { window, serves, alerts };
+                self.engine.bound_as(self.now_ms, session_id, &system_id, receiver);
             }
             Input::Unbound(session_id) => {
                 self.sessions.remove(&session_id);
@@ -411,8 +414,8 @@ impl Driver {
                     Effect::SendToHandset { message, number, range, failing_since_ms } => {
                         self.handsets.deliver(self.now_ms, &message, &number, range.as_deref(), failing_since_ms);
                     }
-                    Effect::WatchHandset { number, range, failing_since_ms } => {
-                        self.handsets.watch(self.now_ms, &number, &range, failing_since_ms);
+                    Effect::WatchHandset { number, range, failing_since_ms, at_once } => {
+                        self.handsets.watch(self.now_ms, &number, &range, failing_since_ms, at_once);
                     }
                 }
             }
@@ -507,6 +510,9 @@ fn read(machine: &Machine, load: Load) -> io::Result<Loaded> {
             let queue = machine.queue(&key)?;
             let messages = machine.queue_messages(&key, from.read_after(), limit)?;
             Loaded::Queue { key, from, limit, queue, messages }
+        }
+        Load::Pending { after, limit } => {
+            Loaded::Pending { limit, numbers: machine.pending_numbers(after.as_deref(), limit) }
         }
         Load::Expired { until_ms, limit } => Loaded::Expired { limit, messages: machine.expired(until_ms, limit)? },
     })

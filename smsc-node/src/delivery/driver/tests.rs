@@ -123,7 +123,7 @@ fn to_number(digits: &str) -> Submission {
 fn bind(delivery: &Delivery, session_id: u64, window: usize) -> mpsc::Receiver<ToSession> {
     let (to_session, received) = mpsc::channel(window);
     let serves = Serves::all();
-    delivery.bound(SessionHandle { session_id, system_id: "one".to_owned(), window, serves, to_session });
+    delivery.bound(SessionHandle { session_id, system_id: "one".to_owned(), window, serves, alerts: true, to_session });
     received
 }
 

@@ -113,6 +113,13 @@ pub enum Load {
         /// At most so many.
         limit: usize,
     },
+    /// Numbers with delivery pending flags.
+    Pending {
+        /// The last one read.
+        after: Option<Arc<str>>,
+        /// At most so many.
+        limit: usize,
+    },
 }
 
 /// The answer to a [`Load`].
@@ -144,6 +151,13 @@ pub enum Loaded {
         limit: usize,
         /// The messages.
         messages: Vec<Arc<Message>>,
+    },
+    /// To [`Load::Pending`].
+    Pending {
+        /// What was asked.
+        limit: usize,
+        /// The numbers, each with the time of its first flag.
+        numbers: Vec<(Arc<str>, u64)>,
     },
 }
 
@@ -180,7 +194,8 @@ pub enum Effect {
         /// When the number's attempts began to fail; 0 when the last one did not. UTC milliseconds.
         failing_since_ms: u64,
     },
-    /// A number waits that was tried in vain: tell by `DeliveryEngine::reachable` when it can be reached.
+    /// A number was tried in vain, and messages or ESMEs wait for it: tell by `DeliveryEngine::reachable` when it can be
+    /// reached.
     WatchHandset {
         /// The number.
         number: Arc<str>,
@@ -188,6 +203,8 @@ pub enum Effect {
         range: Arc<HandsetRange>,
         /// When the number's attempts began to fail; UTC milliseconds.
         failing_since_ms: u64,
+        /// Tell at once if it can be reached already.
+        at_once: bool,
     },
     /// Put into the log.
     Propose(Command),

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use smsc_raft::machine::keys::QueueKey;
-use smsc_raft::model::{Message, MessageKind, QueueKind};
+use smsc_raft::model::{Message, MessageKind, QueueKind, Submission};
 
 use super::backlog::{Backlog, Position};
 use super::outcome::{Attempt, Ended};
@@ -25,12 +25,29 @@ const REREAD_MS_MAX: u64 = 600_000;
 /// How long a message is put off whose number no bound receiver serves; a further receiver takes it up at once.
 const UNSERVED_MS: u64 = 60_000;
 
+/// What a receiver takes.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    /// Messages that it may have unanswered.
+    pub window: usize,
+    /// The numbers that it serves.
+    pub serves: Serves,
+    /// Whether it can be sent alert_notification: from version 3.4 on.
+    pub alerts: bool,
+}
+
+impl Receiver {
+    fn takes(&self, submission: &Submission) -> bool {
+        let number = submission.destination.as_ref().map_or("", |destination| destination.digits.as_str());
+        (self.alerts || submission.kind() != MessageKind::Alert) && self.serves.covers(number)
+    }
+}
+
 #[derive(Debug)]
 struct Session {
     account: Arc<str>,
-    window: usize,
+    receiver: Receiver,
     unanswered: HashSet<u64>,
-    serves: Serves,
     /// Takes nothing more, but what it has may still be answered.
     retired: bool,
 }
@@ -61,7 +78,7 @@ enum Taker {
     Session(u64),
     /// None has room now.
     Busy,
-    /// None serves its number.
+    /// None serves its number, or can be sent such a thing.
     Nobody,
 }
 
@@ -142,12 +159,11 @@ impl Esmes {
             return Taker::Busy;
         }
         let submission = content(message);
-        let number = submission.destination.as_ref().map_or("", |destination| destination.digits.as_str());
-        let has_room = |session: &Session| session.unanswered.len() < session.window;
+        let has_room = |session: &Session| session.unanswered.len() < session.receiver.window;
         // Of a receipt alone: a message's session is the one it came from.
         let preferred = if submission.kind() == MessageKind::Receipt { submission.session_id } else { 0 };
         if preferred > 0 && queue.sessions.contains(&preferred) {
-            let takes = |session: &Session| session.serves.covers(number) && has_room(session);
+            let takes = |session: &Session| session.receiver.takes(submission) && has_room(session);
             if self.sessions.get(&preferred).is_some_and(takes) {
                 return Taker::Session(preferred);
             }
@@ -156,7 +172,7 @@ impl Esmes {
         for _ in 0..queue.sessions.len() {
             queue.turn = (queue.turn + 1) % queue.sessions.len();
             let id = queue.sessions[queue.turn];
-            let Some(session) = self.sessions.get(&id).filter(|session| session.serves.covers(number)) else {
+            let Some(session) = self.sessions.get(&id).filter(|session| session.receiver.takes(submission)) else {
                 continue;
             };
             if has_room(session) {
@@ -184,20 +200,21 @@ impl Esmes {
 }
 
 impl DeliveryEngine {
-    /// A receiver of all its account's numbers is bound: it may have `window` messages unanswered.
+    /// A receiver of all that its account is sent is bound: it may have `window` messages unanswered.
     pub fn bound(&mut self, now_ms: u64, session_id: u64, system_id: &str, window: usize) {
-        self.bound_serving(now_ms, session_id, system_id, window, Serves::all());
+        self.bound_as(now_ms, session_id, system_id, Receiver { window, serves: Serves::all(), alerts: true });
     }
 
-    /// A receiver is bound: it may have `window` messages unanswered, to the numbers that it serves.
-    pub fn bound_serving(&mut self, now_ms: u64, session_id: u64, system_id: &str, window: usize, serves: Serves) {
+    /// A receiver is bound.
+    pub fn bound_as(&mut self, now_ms: u64, session_id: u64, system_id: &str, receiver: Receiver) {
         let esmes = &mut self.esmes;
         if esmes.sessions.contains_key(&session_id) {
             return;
         }
         let account: Arc<str> = Arc::from(system_id);
-        let window = window.max(1);
-        let session = Session { account: account.clone(), window, unanswered: HashSet::new(), serves, retired: false };
+        let window = receiver.window.max(1);
+        let receiver = Receiver { window, ..receiver };
+        let session = Session { account: account.clone(), receiver, unanswered: HashSet::new(), retired: false };
         esmes.sessions.insert(session_id, session);
         let queue = esmes.queues.entry(account.clone()).or_insert_with(|| EsmeQueue {
             sessions: Vec::new(),
@@ -227,7 +244,8 @@ impl DeliveryEngine {
     pub fn unbound(&mut self, now_ms: u64, session_id: u64) {
         let Some(session) = self.esmes.sessions.get_mut(&session_id).filter(|session| !session.retired) else { return };
         session.retired = true;
-        let (account, window, unanswered) = (session.account.clone(), session.window, session.unanswered.len());
+        let (account, window, unanswered) =
+            (session.account.clone(), session.receiver.window, session.unanswered.len());
         if unanswered == 0 {
             self.esmes.sessions.remove(&session_id);
         }

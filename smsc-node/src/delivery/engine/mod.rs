@@ -19,6 +19,7 @@ mod expiry;
 mod links;
 mod numbers;
 mod outcome;
+mod pending;
 
 #[cfg(test)]
 mod tests;
@@ -29,10 +30,12 @@ use std::sync::Arc;
 pub use backlog::Position;
 pub use effect::{Effect, LinkResult, Load, Loaded};
 use esmes::Esmes;
+pub use esmes::Receiver;
 use expiry::Expiry;
 pub use links::LinkCapacity;
 use links::Links;
 use numbers::Numbers;
+use pending::Pending;
 use smsc_raft::machine::Change;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{Message, Settings, Submission};
@@ -162,6 +165,7 @@ pub struct DeliveryEngine {
     links: Links,
     esmes: Esmes,
     expiry: Expiry,
+    pending: Pending,
     effects: VecDeque<Effect>,
     /// Nothing more is sent: this node is about to hand over.
     paused: bool,
@@ -185,6 +189,7 @@ impl DeliveryEngine {
             links: Links::new(now_ms, &config),
             esmes: Esmes::new(&config),
             expiry: Expiry::new(now_ms, &config),
+            pending: Pending::default(),
             effects: VecDeque::new(),
             paused: false,
         };
@@ -192,6 +197,7 @@ impl DeliveryEngine {
         let handsets = LinkCapacity { window: config.window_messages / 10, rate_per_s: 0 };
         engine.links.set_up(&Arc::from(LINK_HANDSET), handsets);
         engine.scan_numbers();
+        engine.scan_pending(None);
         engine
     }
 
@@ -249,6 +255,8 @@ impl DeliveryEngine {
             Change::Finished { id, queue } | Change::HandedOver { id, queue } => self.finished(now_ms, id, &queue),
             Change::Woken(queue) if queue.is_esme() => self.esme_woken(now_ms, &queue.key),
             Change::Woken(queue) => self.number_woken(now_ms, &queue.key),
+            Change::Pending(number) => self.pending_set(now_ms, number),
+            Change::NotPending(number) => self.pending.remove(&number),
             // The driver builds what configure() wants; sessions come by bound().
             Change::Config | Change::Sessions => {}
         }
@@ -258,6 +266,7 @@ impl DeliveryEngine {
         if self.known(&message) {
             return;
         }
+        self.heard_from(now_ms, content(&message));
         let queue = QueueKey::of(content(&message));
         if queue.is_esme() {
             self.esme_queued(now_ms, &queue, message);
@@ -373,6 +382,7 @@ impl DeliveryEngine {
                 self.number_loaded(now_ms, &key, from, limit, queue, messages);
             }
             Loaded::Expired { limit, messages } => self.expired_loaded(now_ms, limit, messages),
+            Loaded::Pending { limit, numbers } => self.pending_loaded(limit, numbers),
         }
     }
 }

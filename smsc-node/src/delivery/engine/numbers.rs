@@ -536,6 +536,7 @@ impl DeliveryEngine {
 
     /// The number of a simulated handset came back.
     pub fn reachable(&mut self, now_ms: u64, number: &Arc<str>) {
+        self.number_reached(now_ms, number);
         match self.numbers.queues.get_mut(number) {
             Some(queue) if queue.busy.is_some() => queue.wake = true,
             Some(queue) if queue.due_at_ms > now_ms => self.propose_wake(number),
@@ -630,6 +631,7 @@ impl DeliveryEngine {
                     number: number.clone(),
                     range: range.clone(),
                     failing_since_ms: record.failing_since_ms,
+                    at_once: false,
                 });
             }
             self.pump_number(now_ms, number);

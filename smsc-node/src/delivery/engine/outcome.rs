@@ -5,10 +5,10 @@ use std::sync::Arc;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::command::Op;
 use smsc_raft::model::{
-    AttemptDone, Command, ErrorClass, Finish, HandOver, HandedOver, LinkPart, Message, MessageState,
+    AttemptDone, Command, ErrorClass, Finish, HandOver, HandedOver, LinkPart, Message, MessageState, PendingSet,
 };
 
-use super::{DeliveryEngine, Effect, LinkResult, State, content, is_expired, is_last_attempt};
+use super::{DeliveryEngine, Effect, LinkResult, State, content, is_expired, is_last_attempt, pending};
 use crate::delivery::receipt;
 use crate::delivery::retry::{Next, RetryPolicies};
 use crate::link::outbound::segment_count;
@@ -32,6 +32,8 @@ pub(super) enum Ended {
         state: MessageState,
         error: u32,
         attempted: bool,
+        /// Of the error that ended it.
+        class: Option<ErrorClass>,
     },
 }
 
@@ -49,7 +51,7 @@ impl Ended {
     /// One that another message centre never reported on has the state that was agreed on then.
     pub fn expired(message: &Message) -> Self {
         let state = message.handed.as_ref().map_or(MessageState::Expired, HandedOver::give_up_state);
-        Self::Final { state, error: message.last_error, attempted: false }
+        Self::Final { state, error: message.last_error, attempted: false, class: None }
     }
 
     /// What a link said; `None` for a message that was lost on its way. The operator's classes of errors go before the
@@ -59,7 +61,7 @@ impl Ended {
         let (class, error, state) = match result {
             LinkResult::Lost => return None,
             LinkResult::Delivered => {
-                return Some(Self::Final { state: MessageState::Delivered, error: 0, attempted: true });
+                return Some(Self::Final { state: MessageState::Delivered, error: 0, attempted: true, class: None });
             }
             LinkResult::Accepted { remote_ids, grace_ms, give_up_state } => {
                 let remote_id = remote_ids.first().cloned().unwrap_or_default();
@@ -83,7 +85,7 @@ impl Ended {
         };
         Some(match retry.next(now_ms, link, class, failures, message) {
             Next::At(due_at_ms) => Self::Failed { class, error, due_at_ms },
-            Next::Never => Self::Final { state, error, attempted: true },
+            Next::Never => Self::Final { state, error, attempted: true, class: Some(class) },
         })
     }
 }
@@ -95,15 +97,18 @@ impl DeliveryEngine {
         let Some(entry) = self.index.get_mut(id) else { return };
         let expired = entry.message.handed.is_none() && is_expired(&entry.message, now_ms);
         let result = match result {
-            Ended::Failed { error, .. } if expired => {
-                Ended::Final { state: MessageState::Expired, error, attempted: true }
+            Ended::Failed { class, error, .. } if expired => {
+                Ended::Final { state: MessageState::Expired, error, attempted: true, class: Some(class) }
             }
-            Ended::Failed { error, .. } if is_last_attempt(&entry.message) => {
-                Ended::Final { state: MessageState::Undeliverable, error, attempted: true }
+            Ended::Failed { class, error, .. } if is_last_attempt(&entry.message) => {
+                Ended::Final { state: MessageState::Undeliverable, error, attempted: true, class: Some(class) }
             }
             Ended::PutOff { .. } if expired => Ended::expired(&entry.message),
             result => result,
         };
+        let reached = matches!(&result, Ended::Final { state: MessageState::Delivered, .. });
+        let flag = pending::flag(&entry.message, &entry.queue, &result, now_ms);
+        let queue = entry.queue.clone();
         let terms = self.routes.receipt_terms(&content(&entry.message).account, self.receipt_validity_s);
         let link = link.to_owned();
         let (mut delivered, mut counts) = (false, false);
@@ -126,7 +131,7 @@ impl DeliveryEngine {
                 delivered = true;
                 Op::HandOver(HandOver { id, handed: Some(handed) })
             }
-            Ended::Final { state, error, attempted } => {
+            Ended::Final { state, error, attempted, .. } => {
                 delivered = state == MessageState::Delivered;
                 let receipt = receipt::submission(&entry.message, state, now_ms, error, terms);
                 let account = String::new();
@@ -136,7 +141,15 @@ impl DeliveryEngine {
             }
         };
         entry.state = State::Recording { delivered, counts };
+        // In front: the record of a message that has failed tells whether its flag is set.
+        if let Some(flag) = flag {
+            let set = Op::PendingSet(PendingSet { pending: Some(flag) });
+            self.effects.push_back(Effect::Propose(Command { op: Some(set) }));
+        }
         self.effects.push_back(Effect::Propose(Command { op: Some(op) }));
+        if reached && !queue.is_esme() {
+            self.number_reached(now_ms, &queue.key);
+        }
     }
 
     /// Another message centre reports on a message that it had accepted ([`LinkResult::Accepted`]), which the caller
@@ -154,7 +167,7 @@ impl DeliveryEngine {
         let ended = match Ended::of(result, &message, &self.retry, attempt) {
             None | Some(Ended::Handed(_)) => return true,
             // The attempt was counted when it was handed over.
-            Some(Ended::Final { state, error, .. }) => Ended::Final { state, error, attempted: false },
+            Some(Ended::Final { state, error, class, .. }) => Ended::Final { state, error, attempted: false, class },
             Some(ended) => ended,
         };
         let queue = QueueKey::of(content(&message));

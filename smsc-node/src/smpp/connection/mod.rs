@@ -407,7 +407,8 @@ impl Connection {
             let (to_session, messages) = mpsc::channel(window.max(1));
             let system_id = account.system_id.clone();
             let serves = self.serves.clone();
-            shared.receivers.bound(SessionHandle { session_id, system_id, window, serves, to_session });
+            let alerts = self.session.peer_version().has_tlvs();
+            shared.receivers.bound(SessionHandle { session_id, system_id, window, serves, alerts, to_session });
             self.receiving = Some(shared.outbinds.receives(&account.system_id));
             messages
         });
@@ -438,6 +439,11 @@ impl Connection {
 
     fn deliver(&mut self, message: &model::Message) {
         let now = self.shared.clock.mono();
+        if let Some(alert) = deliver::alert(message) {
+            // It has no answer: what is written counts as told.
+            let told = alert.is_ok_and(|alert| self.session.notify(Body::AlertNotification(alert)).is_ok());
+            return self.delivered(message.id, if told { DeliverResult::Accepted } else { DeliverResult::Lost });
+        }
         let Some(account) = self.account() else { return self.delivered(message.id, DeliverResult::Lost) };
         let sent = match deliver::request(message, self.session.peer_version(), &account) {
             Ok(body) => self.session.request(now, message.id, body).is_ok(),

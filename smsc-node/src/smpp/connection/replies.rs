@@ -27,7 +27,7 @@ pub(super) enum Reply {
     /// Of the requests of one read.
     Group { pending: Vec<Pending>, result: Result<Vec<Outcome>, ProposeError> },
     /// Of a message in transaction mode: what it is at its end, or when the wait for it is over.
-    End { ticket: Ticket, id: u64, found: io::Result<Found> },
+    End { ticket: Ticket, id: u64, sets_pending: bool, found: io::Result<Found> },
 }
 
 impl Connection {
@@ -39,7 +39,9 @@ impl Connection {
             match reply {
                 Reply::Bind { account, mode, outcome } => self.take_bind(account, mode, outcome),
                 Reply::Group { pending, result } => self.take_group(pending, result),
-                Reply::End { ticket, id, found } => self.answer_transaction(ticket, id, found),
+                Reply::End { ticket, id, sets_pending, found } => {
+                    self.answer_transaction(ticket, id, sets_pending, found);
+                }
             }
             next = self.replies.try_recv().ok();
         }
@@ -96,7 +98,9 @@ impl Connection {
         let Pending { ticket, asked, .. } = waiting;
         let metrics = &self.shared.metrics;
         let answer = match (asked, outcomes) {
-            (Asked::Transaction, [Outcome::Stored(id)]) => return self.await_end(ticket, *id),
+            (Asked::Transaction { sets_pending }, [Outcome::Stored(id)]) => {
+                return self.await_end(ticket, *id, sets_pending);
+            }
             (Asked::Submit, [Outcome::Stored(id)]) => {
                 metrics.submits.inc(SubmitResult::Accepted);
                 Ok(accepted(ticket.command_id(), *id))
@@ -105,7 +109,7 @@ impl Connection {
                 metrics.submits.inc(SubmitResult::Accepted);
                 Ok(accepted_multi(*first, refused))
             }
-            (Asked::Submit | Asked::Transaction | Asked::Multi { .. }, _) => {
+            (Asked::Submit | Asked::Transaction { .. } | Asked::Multi { .. }, _) => {
                 metrics.submits.inc(SubmitResult::Other);
                 Err(RefusalStatus::ESME_RSUBMITFAIL)
             }

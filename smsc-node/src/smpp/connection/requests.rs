@@ -50,8 +50,9 @@ pub(super) struct Pending {
 pub(super) enum Asked {
     /// submit_sm or data_sm: one outcome.
     Submit,
-    /// The same in transaction mode: one outcome, and then the message's end is waited for.
-    Transaction,
+    /// The same in transaction mode: one outcome, and then the message's end is waited for. Whether it asks for a
+    /// delivery pending flag if it fails.
+    Transaction { sets_pending: bool },
     /// submit_multi: an outcome for each destination that was not refused at once.
     Multi { count: usize, refused: Vec<UnsuccessSme> },
     /// cancel_sm: an outcome for each message that it means; whether a round before ended any, and the next round.
@@ -64,12 +65,12 @@ impl Asked {
     pub(super) fn outcomes(&self) -> usize {
         match self {
             Asked::Multi { count, .. } | Asked::Cancel { count, .. } | Asked::Replace { count } => *count,
-            Asked::Submit | Asked::Transaction => 1,
+            Asked::Submit | Asked::Transaction { .. } => 1,
         }
     }
 
     pub(super) fn is_submission(&self) -> bool {
-        matches!(self, Asked::Submit | Asked::Transaction | Asked::Multi { .. })
+        matches!(self, Asked::Submit | Asked::Transaction { .. } | Asked::Multi { .. })
     }
 }
 
@@ -122,8 +123,12 @@ impl Connection {
     }
 
     fn submit(&mut self, ticket: Ticket, submit: Result<SubmitSm, SubmitRefusal>) {
-        let mode = submit.as_ref().map(|submit| submit.esm_class.mode());
-        let asked = if mode == Ok(MessagingMode::Forward) { Asked::Transaction } else { Asked::Submit };
+        let asked = match &submit {
+            Ok(submit) if submit.esm_class.mode() == MessagingMode::Forward => {
+                Asked::Transaction { sets_pending: submit.tlvs.set_dpf() == Some(1) }
+            }
+            _ => Asked::Submit,
+        };
         match submit.and_then(|submit| self.check_submission(&submit)) {
             Ok(submission) => {
                 self.group.commands.push(submit_command(submission));

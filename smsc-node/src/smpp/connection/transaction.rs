@@ -33,26 +33,26 @@ const TEMPORARY_NETWORK_ERROR: u8 = 3;
 
 impl Connection {
     /// Has the message's end told to this connection, once.
-    pub(super) fn await_end(&self, ticket: Ticket, id: u64) {
+    pub(super) fn await_end(&self, ticket: Ticket, id: u64, sets_pending: bool) {
         let within = transaction_timer(&self.shared.centre.directory().settings) + MARGIN;
         let end = self.shared.centre.outcome(id, within);
         let replies = self.to_replies.clone();
         // Ends by itself, soon; a connection that has ended waits for nothing.
         tokio::spawn(async move {
             let found = end.await;
-            let _ = replies.send(Reply::End { ticket, id, found });
+            let _ = replies.send(Reply::End { ticket, id, sets_pending, found });
         });
     }
 
-    pub(super) fn answer_transaction(&mut self, ticket: Ticket, id: u64, found: io::Result<Found>) {
+    pub(super) fn answer_transaction(&mut self, ticket: Ticket, id: u64, sets_pending: bool, found: io::Result<Found>) {
         // It is stored, whatever became of it.
         self.shared.metrics.submits.inc(SubmitResult::Accepted);
         let command_id = ticket.command_id();
         let failure = match found {
-            Ok(Found::Final(record)) => failure_of(&record),
+            Ok(Found::Final(record)) => failure_of(&record, sets_pending),
             // Under way still: what becomes of it is not known.
             Ok(Found::Waiting(_) | Found::Unknown) | Err(_) => {
-                Some(Failure { reason: TEMPORARY_NETWORK_ERROR, error: 0 })
+                Some(Failure { reason: TEMPORARY_NETWORK_ERROR, error: 0, pending: sets_pending.then_some(false) })
             }
         };
         match failure {
@@ -72,17 +72,21 @@ struct Failure {
     reason: u8,
     /// network_error_code as the records keep it.
     error: u32,
+    /// dpf_result (SMPP v3.4 section 5.3.2.28): whether the delivery pending flag that was asked for is set; `None` if
+    /// none was.
+    pending: Option<bool>,
 }
 
 /// `None` for a message that was delivered.
-fn failure_of(record: &FinalRecord) -> Option<Failure> {
+fn failure_of(record: &FinalRecord, sets_pending: bool) -> Option<Failure> {
     let reason = match record.state() {
         MessageState::Delivered | MessageState::Accepted => return None,
         MessageState::Expired => DESTINATION_UNAVAILABLE,
         MessageState::Undeliverable | MessageState::Rejected => PERMANENT_NETWORK_ERROR,
         _ => TEMPORARY_NETWORK_ERROR,
     };
-    Some(Failure { reason, error: record.error })
+    let pending = sets_pending.then_some(record.delivery_pending);
+    Some(Failure { reason, error: record.error, pending })
 }
 
 impl Failure {
@@ -92,6 +96,9 @@ impl Failure {
         tlvs.push_u8(Tag::DELIVERY_FAILURE_REASON, self.reason);
         if let Some(code) = network_error(self.error) {
             tlvs.push(Tag::NETWORK_ERROR_CODE, &code.to_octets()).expect("three octets fit");
+        }
+        if let Some(pending) = self.pending {
+            tlvs.push_u8(Tag::DPF_RESULT, u8::from(pending));
         }
         match command_id {
             CommandId::DATA_SM => Body::DataSmResp(DataSmResp { message_id: Some(message_id(id)), tlvs }),
@@ -110,14 +117,24 @@ mod tests {
     #[test]
     fn a_failure_is_told_where_there_is_a_place_for_it() {
         let record = |state: MessageState, error| FinalRecord { state: state as i32, error, ..FinalRecord::default() };
-        assert_eq!(failure_of(&record(MessageState::Delivered, 0)), None);
-        assert_eq!(failure_of(&record(MessageState::Expired, 0)).expect("failed").reason, DESTINATION_UNAVAILABLE);
-        let failure = failure_of(&record(MessageState::Undeliverable, 3 << 16 | 27)).expect("failed");
+        assert_eq!(failure_of(&record(MessageState::Delivered, 0), true), None);
+        assert_eq!(
+            failure_of(&record(MessageState::Expired, 0), false).expect("failed").reason,
+            DESTINATION_UNAVAILABLE
+        );
+        let absent = record(MessageState::Undeliverable, 3 << 16 | 27);
+        let failure = failure_of(&absent, false).expect("failed");
         let tlvs = match failure.body(CommandId::DATA_SM, 7, InterfaceVersion::V3_4) {
             Body::DataSmResp(resp) => resp.tlvs,
             other => panic!("{other:?}"),
         };
         assert_eq!(tlvs.as_bytes(), b"\x04\x25\0\x01\x02\x04\x23\0\x03\x03\0\x1b");
+        for (is_set, octet) in [(false, 0), (true, 1)] {
+            let record = FinalRecord { delivery_pending: is_set, ..absent.clone() };
+            let failure = failure_of(&record, true).expect("failed");
+            let Body::DataSmResp(resp) = failure.body(CommandId::DATA_SM, 7, InterfaceVersion::V3_4) else { panic!() };
+            assert_eq!(resp.tlvs.dpf_result(), Some(octet));
+        }
         let submit = |version| match failure.body(CommandId::SUBMIT_SM, 7, version) {
             Body::SubmitSmResp(resp) => resp,
             other => panic!("{other:?}"),

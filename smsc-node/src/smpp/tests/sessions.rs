@@ -329,3 +329,36 @@ async fn esmes_bind_through_tls_with_certificates_that_are_renewed_without_a_res
     certificates.reload(false).expect_err("no key");
     assert_eq!(bind(Some(own)).await.1, second);
 }
+
+#[tokio::test]
+async fn a_full_queue_is_told() {
+    let world = World::start(|account| account.waiting_max = 2);
+    let mut esme = world.bound(BindMode::Transmitter).await;
+    for sequence in [2, 3] {
+        assert_eq!(esme.ask(sequence, submit("15551")).await.status, CommandStatus::ESME_ROK);
+    }
+    assert_eq!(esme.ask(4, submit("15551")).await.status, CommandStatus::ESME_RMSGQFUL);
+}
+
+#[tokio::test]
+async fn an_alert_is_sent_and_counts_as_told() {
+    let world = World::start(|_| {});
+    let mut esme = world.bound(BindMode::Receiver).await;
+    let handle = world.receivers.bound.lock().unwrap()[0].clone();
+    assert!(handle.alerts);
+    let mut alert = Message::clone(&message(11));
+    alert.submission.as_mut().expect("stored with it").kind = model::MessageKind::Alert as i32;
+    handle.to_session.send(ToSession::Deliver(Arc::new(alert))).await.expect("the session takes it");
+    match esme.answer().await.body {
+        Body::AlertNotification(alert) => {
+            assert!(alert.source_addr.addr == "15551" && alert.esme_addr.addr == "1000", "{alert:?}");
+            assert_eq!(alert.tlvs.ms_availability_status(), Some(0));
+        }
+        other => panic!("{other:?}"),
+    }
+    let told = || *world.receivers.delivered.lock().unwrap() == [(11, DeliverResult::Accepted)];
+    until("it is told", told).await;
+    let mut older = world.connect().await;
+    older.ask(1, bind_as(InterfaceVersion::V3_3)).await;
+    assert!(!world.receivers.bound.lock().unwrap()[1].alerts, "version 3.3 knows none");
+}

@@ -154,6 +154,9 @@ fn a_new_leader_delivers_before_it_has_read_a_million_messages() {
                 rows += queues.len();
                 engine.loaded(START_MS, Loaded::Due { limit, queues });
             }
+            Effect::Load(Load::Pending { limit, .. }) => {
+                engine.loaded(START_MS, Loaded::Pending { limit, numbers: Vec::new() });
+            }
             Effect::Load(Load::Expired { .. }) | Effect::WatchHandset { .. } | Effect::SendToLink { .. } => {}
         }
     }

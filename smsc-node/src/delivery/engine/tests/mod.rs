@@ -4,6 +4,7 @@ mod esmes;
 mod links;
 mod memory;
 mod numbers;
+mod pending;
 mod random;
 mod receipts;
 mod world;

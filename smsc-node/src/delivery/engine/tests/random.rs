@@ -1,8 +1,11 @@
 //! Random events: whatever happens, every message comes to exactly one end, and the world's checks hold on the way.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use smsc_proto::status::CommandStatus;
-use smsc_raft::model::{ErrorClass, MessageState, QueueKind, QueueWake, Replace, Submission, command::Op};
+use smsc_raft::model::{
+    Account, AccountPut, ErrorClass, MessageState, QueueKind, QueueWake, Replace, Submission, command::Op,
+};
 
 use super::world::{Answer, World, esme, number};
 use crate::delivery::engine::{EngineConfig, LinkResult};
@@ -116,8 +119,13 @@ fn result(kind: u8) -> DeliverResult {
     }
 }
 
+/// set_dpf, as it stands on the wire.
+const SET_DPF: Bytes = Bytes::from_static(b"\x04\x21\0\x01\x01");
+
 fn run(steps: Vec<Step>, config: EngineConfig) {
     let mut world = World::with(config, &[1_000, 10_000]);
+    let owner = Account { system_id: "one".to_owned(), ..Account::default() };
+    world.command(Op::AccountPut(AccountPut { account: Some(owner) }));
     let mut ids = Vec::new();
     let mut session_id = 0;
     let account = |two: bool| if two { "two" } else { "one" };
@@ -133,6 +141,7 @@ fn run(steps: Vec<Step>, config: EngineConfig) {
                     expires_at_ms,
                     scheduled_at_ms,
                     registered_delivery: 1,
+                    tlvs: if digits.ends_with(['1', '3', '5']) { SET_DPF } else { Bytes::new() },
                     ..submission
                 }));
             }
@@ -189,7 +198,7 @@ fn run(steps: Vec<Step>, config: EngineConfig) {
                 if world.is_proposed(id) {
                     continue;
                 }
-                let short_message = bytes::Bytes::from_static(b"new");
+                let short_message = Bytes::from_static(b"new");
                 let account = "one".to_owned();
                 world.command(Op::Replace(Replace { id, account, short_message, ..Default::default() }));
             }
@@ -232,6 +241,8 @@ fn run(steps: Vec<Step>, config: EngineConfig) {
     let left = world.machine.messages_from(0, 5).unwrap();
     assert!(left.is_empty(), "left behind: {left:?}");
     assert_eq!(world.engine.held(), 0, "the engine remembers what is gone");
+    let pending = world.machine.pending_numbers(None, 100);
+    assert!(pending.iter().all(|(number, _)| number.starts_with("1778")), "in reach and not told of: {pending:?}");
     for id in ids {
         assert!(world.finals.contains_key(&id), "{id} has no final state");
     }

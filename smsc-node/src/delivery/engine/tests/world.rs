@@ -16,7 +16,7 @@ use smsc_raft::model::{
 use smsc_raft::outcome::Outcome;
 
 use crate::delivery::engine::{
-    DeliveryEngine, Effect, EngineConfig, LinkCapacity, LinkResult, Load, Loaded, content, is_expired,
+    DeliveryEngine, Effect, EngineConfig, LinkCapacity, LinkResult, Load, Loaded, Receiver, content, is_expired,
 };
 use crate::delivery::handset::{HandsetEvent, Handsets};
 use crate::delivery::route::{LINK_ESME, LINK_HANDSET, RouteTable};
@@ -199,8 +199,12 @@ impl World {
     }
 
     pub fn bind_serving(&mut self, session_id: u64, system_id: &str, window: usize, serves: Serves) {
-        self.windows.insert(session_id, (system_id.to_owned(), window));
-        self.engine.bound_serving(self.now_ms, session_id, system_id, window, serves);
+        self.bind_as(session_id, system_id, Receiver { window, serves, alerts: true });
+    }
+
+    pub fn bind_as(&mut self, session_id: u64, system_id: &str, receiver: Receiver) {
+        self.windows.insert(session_id, (system_id.to_owned(), receiver.window));
+        self.engine.bound_as(self.now_ms, session_id, system_id, receiver);
         self.settle();
     }
 
@@ -368,8 +372,8 @@ impl World {
                 self.handsets.deliver(self.now_ms, &message, &number, range.as_deref(), failing_since_ms);
             }
             Effect::SendToLink { link, message } => self.link_gets(&link, message),
-            Effect::WatchHandset { number, range, failing_since_ms } => {
-                self.handsets.watch(self.now_ms, &number, &range, failing_since_ms);
+            Effect::WatchHandset { number, range, failing_since_ms, at_once } => {
+                self.handsets.watch(self.now_ms, &number, &range, failing_since_ms, at_once);
             }
             Effect::SendToSession { session_id, message } => self.session_gets(session_id, message),
         }
@@ -448,6 +452,9 @@ impl World {
             }
             Load::Expired { until_ms, limit } => {
                 Loaded::Expired { limit, messages: self.machine.expired(until_ms, limit).unwrap() }
+            }
+            Load::Pending { after, limit } => {
+                Loaded::Pending { limit, numbers: self.machine.pending_numbers(after.as_deref(), limit) }
             }
         }
     }
