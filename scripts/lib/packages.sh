@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the tests need beyond Rust: Debian's packages, and two clients from PyPI and npm. Sourced after cluster.sh and
+# What the tests need beyond Rust: Debian's packages, and clients from PyPI and npm. Sourced after cluster.sh and
 # build.sh, whose `say` they use.
 
 # tool:package; a tool may live in /usr/sbin.
@@ -31,6 +31,8 @@ packages_of() {
 missing_packages() {
     packages_of "${TEST_TOOLS[@]}"
     has_tool cc && [ -e /usr/include/stdlib.h ] || echo libc6-dev
+    perl -MNet::SMPP -e1 2>/dev/null || echo libnet-smpp-perl
+    [ -e /usr/include/libsmpp34/smpp34.h ] || echo libsmpp34-dev
     # The interpreter alone makes no virtual environments on Debian.
     has_tool python3 && python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
 }
@@ -51,17 +53,20 @@ install_packages() {
     fi
 }
 
-# Installs smpplib and smpp into folder $1, where the tests look for them.
+# Versions are those that were tried: smpp.twisted wants an older Twisted and says so itself.
+PYTHON_CLIENTS=(smpplib==2.2.4 smpp.twisted3==0.8 pyOpenSSL service-identity rusmppyc==0.4.0a2)
+
+# Installs the clients of PyPI and npm into folder $1, where the tests look for them.
 install_clients() {
     local dir=$1
     mkdir -p "$dir"
-    if [ ! -e "$dir/venv/installed" ]; then
+    if [ "$(cat "$dir/venv/installed" 2>/dev/null)" != "${PYTHON_CLIENTS[*]}" ]; then
         rm -rf -- "$dir/venv"
-        if python3 -m venv "$dir/venv" >&2 && "$dir/venv/bin/pip" install --quiet --disable-pip-version-check smpplib==2.2.4 >&2; then
-            touch "$dir/venv/installed"
+        if python3 -m venv "$dir/venv" >&2 && "$dir/venv/bin/pip" install --quiet --disable-pip-version-check "${PYTHON_CLIENTS[@]}" >&2; then
+            echo "${PYTHON_CLIENTS[*]}" >"$dir/venv/installed"
         else
             rm -rf -- "$dir/venv"
-            say "smpplib could not be installed from PyPI"
+            say "not all of ${PYTHON_CLIENTS[*]} could be installed from PyPI"
         fi
     fi
     if [ ! -d "$dir/node_modules/smpp" ]; then

@@ -1,5 +1,6 @@
-//! Clients that others wrote: smpplib (PyPI), smpp (npm), Kannel; and Wireshark's dissector on what we send. Each is
-//! skipped, and says so, where it is not installed; scripts/test installs them.
+//! Clients that others wrote: smpplib, smpp.twisted and rusmpp (PyPI), smpp (npm), Net::SMPP (Perl), libsmpp34 (C),
+//! Kannel; and Wireshark's dissector on what we send. Each is skipped, and says so, where it is not installed;
+//! scripts/test installs them.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -76,6 +77,69 @@ fn node_smpp_submits_and_receives() {
     let mut command = lab.command("esme", node);
     command.arg(script("node_client.js")).env("NODE_PATH", modules);
     check_script(&lab, command);
+}
+
+/// A check of an ESME in another language, and why it cannot be made here if it cannot.
+type Client = Result<(PathBuf, Vec<PathBuf>), String>;
+
+fn net_smpp() -> Client {
+    let has_module = |perl: &PathBuf| {
+        let found = Command::new(perl).args(["-MNet::SMPP", "-e1"]).stderr(Stdio::null()).status();
+        found.is_ok_and(|status| status.success())
+    };
+    let perl = in_path("perl").filter(has_module).ok_or("Perl's Net::SMPP is not installed")?;
+    Ok((perl, vec![script("net_smpp_client.pl")]))
+}
+
+/// A program of Python that needs this package.
+fn python(package: &str, program: &str) -> Client {
+    let python = installed("venv/bin/python");
+    let has_package = || {
+        let found = Command::new(&python).args(["-c", &format!("import {package}")]).stderr(Stdio::null()).status();
+        found.is_ok_and(|status| status.success())
+    };
+    if !has_package() {
+        return Err(format!("the Python package {package} is not installed for {}", python.display()));
+    }
+    Ok((python.clone(), vec![script(program)]))
+}
+
+/// Built into the lab's folder.
+fn libsmpp34(folder: &Path) -> Client {
+    let program = folder.join("libsmpp34_client");
+    let output = Command::new("cc")
+        .args(["-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(&program)
+        .arg(script("libsmpp34_client.c"))
+        .arg("-lsmpp34")
+        .output();
+    match output {
+        _ if !Path::new("/usr/include/libsmpp34").is_dir() => Err("libsmpp34-dev is not installed".to_owned()),
+        Ok(output) if output.status.success() => Ok((program, vec![])),
+        Ok(output) => panic!("libsmpp34_client.c: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => Err(format!("cc: {error}")),
+    }
+}
+
+#[test]
+fn clients_in_perl_c_rust_and_twisted_find_every_operation_as_they_know_it() {
+    let Some(lab) = Lab::up() else { return };
+    let clients = [
+        net_smpp(),
+        libsmpp34(&lab.state_dir),
+        python("smpp.twisted", "twisted_client.py"),
+        python("rusmppyc", "rusmpp_client.py"),
+    ];
+    for client in clients {
+        match client {
+            Ok((program, arguments)) => {
+                let mut command = lab.command("esme", program);
+                command.args(arguments);
+                check_script(&lab, command);
+            }
+            Err(missing) => skip(&missing),
+        }
+    }
 }
 
 #[test]

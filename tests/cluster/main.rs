@@ -4,6 +4,7 @@
 mod campaign;
 mod clients;
 mod faults;
+mod hostile;
 mod links;
 mod operations;
 mod pair;

@@ -223,6 +223,33 @@ fn before(to: SocketAddr) -> Told {
     Told { ids, answers }
 }
 
+/// Asks by data_sm in transaction mode to be told when a number that is out of reach is back.
+fn ask_for_alert(to: SocketAddr) {
+    let esme = &mut bound(to);
+    let mut tlvs = Tlvs::new();
+    tlvs.push(Tag::MESSAGE_PAYLOAD, b"call me back").expect("it fits");
+    tlvs.push_u8(Tag::SET_DPF, 1);
+    let data = DataSm {
+        source_addr: message("", "").source_addr.into(),
+        destination_addr: Address::international("18990001").expect("short").into(),
+        esm_class: EsmClass(2),
+        tlvs,
+        ..DataSm::default()
+    };
+    let answer = esme.ask(Body::DataSm(data));
+    assert_eq!(answer.status, CommandStatus::ESME_RDELIVERYFAILURE);
+    let Body::DataSmResp(resp) = answer.body else { panic!("{answer:?}") };
+    assert_eq!(resp.tlvs.dpf_result(), Some(1), "{resp:?}");
+}
+
+fn await_alert(to: SocketAddr) {
+    let esme = &mut bound(to);
+    let alert = esme.await_delivered("the alert", |delivered| matches!(delivered, Delivered::Alert(_)));
+    let Delivered::Alert(alert) = alert else { panic!("{alert:?}") };
+    assert!(alert.source_addr.addr == "18990001" && alert.esme_addr.addr == "1000", "{alert:?}");
+    assert_eq!(alert.tlvs.ms_availability_status(), Some(0));
+}
+
 /// Asks again, and does to what waits what could be done before.
 fn after(to: SocketAddr, told: &Told) {
     let esme = &mut bound(to);
@@ -257,6 +284,9 @@ fn the_answers_are_the_same_after_the_leader_is_killed() {
     lab.await_whole();
     ctl(&lab, &["handset", "put", "1888", "absent", "--absent-ms", ABSENT_MS]);
     ctl(&lab, &["list", "put", "friends", "15550003,18880007", "--account", "esme1"]);
+    ctl(&lab, &["handset", "put", "1899", "deliver"]);
+    ctl(&lab, &["handset", "off", "1899"]);
+    as_esme(&lab, ask_for_alert);
     let told = as_esme(&lab, before);
     let replaced = told.id("replaced").to_string();
     let shown = ctl(&lab, &["--json", "message", "show", &replaced]);
@@ -266,6 +296,10 @@ fn the_answers_are_the_same_after_the_leader_is_killed() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), shown, "the replacement");
     let count = told.ids.len();
     as_esme(&lab, move |to| after(to, &told));
+    // The new leader knows who is to be told, though nobody is bound when the number comes back.
+    let output = lab.ctl(&next, &["handset", "on", "1899"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    as_esme(&lab, await_alert);
     tell(&format!("operations: {count} messages, the same answers before and after kill -9 of {leader}"));
     lab.heal(&leader);
 }

@@ -1,5 +1,6 @@
 // A session of npm's smpp: bind, enquire_link, submit, query_sm, the receipt, replace_sm, cancel_sm by id and by addresses,
-// submit_multi, data_sm with its outcome in the response, unbind.
+// submit_multi, data_sm with its outcome in the response, unbind; and in version 5.0 the operations of cell broadcast, each
+// refused with the status of its own, and congestion_state.
 // Arguments: host port system_id password source. Exit code 0 if all of it happened.
 'use strict';
 const smpp = require('smpp');
@@ -54,7 +55,9 @@ async function main() {
   if (asked.message_state !== 2) fail(`query_sm tells state ${asked.message_state}`);
   await operations();
   await request('unbind', {});
-  console.log(`node smpp: message ${submitted.message_id} acknowledged, its receipt came, query_sm says delivered; replaced, cancelled, to many, by data_sm`);
+  session.close();
+  await broadcasts();
+  console.log(`node smpp: message ${submitted.message_id} acknowledged, its receipt came, query_sm says delivered; replaced, cancelled, to many, by data_sm; broadcasts refused`);
   process.exit(0);
 }
 
@@ -87,6 +90,38 @@ async function operations() {
     message_payload: 'by data_sm',
   });
   if ((await state(data.message_id)) !== 2) fail('data_sm was answered before its message was delivered');
+}
+
+// There is no link to a cell broadcast centre: the answers say so, or what is wrong besides.
+async function broadcasts() {
+  const latest = smpp.connect({ host, port: Number(port) });
+  latest.on('error', (error) => fail(`connection: ${error.message}`));
+  await new Promise((resolve) => latest.on('connect', resolve));
+  const ask = (method, parameters, status) =>
+    new Promise((resolve) => {
+      latest[method](parameters, (pdu) => {
+        if (pdu.command_status !== status) fail(`${method} is answered with status ${pdu.command_status}, not ${status}`);
+        resolve(pdu);
+      });
+    });
+  const bound = await ask('bind_transceiver', { system_id, password, interface_version: 0x50 }, 0);
+  if (bound.sc_interface_version !== 0x50) fail(`sc_interface_version ${bound.sc_interface_version}`);
+  const broadcast = {
+    source_addr: source,
+    broadcast_area_identifier: ['here'],
+    broadcast_content_type: { network: 1, content_type: 0 },
+    broadcast_rep_num: 1,
+    broadcast_frequency_interval: { unit: 9, interval: 5 },
+    message_payload: 'to all',
+  };
+  await ask('broadcast_sm', broadcast, 0x10d);
+  await ask('broadcast_sm', { source_addr: source }, 0xc3);
+  await ask('broadcast_sm', { ...broadcast, broadcast_frequency_interval: { unit: 1, interval: 5 } }, 0x107);
+  await ask('query_broadcast_sm', { message_id: '1', source_addr: source }, 0x10e);
+  await ask('cancel_broadcast_sm', { message_id: '1', source_addr: source }, 0x10f);
+  const submitted = await ask('submit_sm', { source_addr: source, dest_addr_ton: 1, dest_addr_npi: 1, destination_addr: '15550004715', short_message: 'hello' }, 0);
+  if (typeof submitted.congestion_state !== 'number') fail('submit_sm_resp of version 5.0 tells of no congestion');
+  await ask('unbind', {}, 0);
 }
 
 session.on('connect', () => main().catch((error) => fail(error.stack)));
