@@ -1,6 +1,6 @@
 //! Peers that misbehave against a real node, while another ESME goes on; and an ESME that is called by outbind.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,7 +79,7 @@ fn malformed() -> Vec<(&'static str, Vec<u8>, CommandId, CommandStatus, bool)> {
         ),
         (
             "a string without its end",
-            with_body(CommandId::SUBMIT_SM, 0, b"\0\0\0555"),
+            with_body(CommandId::SUBMIT_SM, 0, b"\0\0\x00555"),
             submit_resp,
             CommandStatus::ESME_RINVCMDLEN,
             true,

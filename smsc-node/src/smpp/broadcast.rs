@@ -21,7 +21,7 @@ pub fn refusal(broadcast: &BroadcastSm) -> BroadcastRefusal {
         tlvs.iter().filter(|tlv| tlv.tag == Tag::BROADCAST_AREA_IDENTIFIER).map(|tlv| tlv.value).collect();
     let wrong_area = areas.iter().find_map(|area| match area.split_first() {
         // An alias name, an ellipsoid arc, a polygon.
-        Some((0, name)) if name.is_empty() => Some(BroadcastRefusal::AliasName),
+        Some((0, [])) => Some(BroadcastRefusal::AliasName),
         Some((0..=2, _)) => None,
         _ => Some(BroadcastRefusal::AreaFormat),
     });

@@ -23,9 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::delivery::ends::Ends;
-use crate::delivery::engine::{
-    DeliveryEngine, Effect, EngineConfig, LinkCapacity, LinkResult, Load, Loaded, Receiver,
-};
+use crate::delivery::engine::{DeliveryEngine, Effect, EngineConfig, LinkCapacity, LinkResult, Load, Loaded, Receiver};
 use crate::delivery::handset::{HandsetEvent, Handsets};
 use crate::delivery::mo;
 use crate::delivery::route::RouteTable;
