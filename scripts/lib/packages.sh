@@ -53,8 +53,8 @@ install_packages() {
     fi
 }
 
-# Versions are those that were tried: smpp.twisted wants an older Twisted and says so itself.
-PYTHON_CLIENTS=(smpplib==2.2.4 smpp.twisted3==0.8 pyOpenSSL service-identity rusmppyc==0.4.0a2)
+# Versions are those that were tried; smpp.twisted asks for its Twisted itself, but not for what that needs for TLS.
+PYTHON_CLIENTS=(smpplib==2.2.4 smpp.twisted3==0.8 pyOpenSSL==26.4.0 service-identity==26.1.0 rusmppyc==0.4.0a2)
 
 # Installs the clients of PyPI and npm into folder $1, where the tests look for them.
 install_clients() {

@@ -73,7 +73,7 @@ fn only_what_is_out_of_reach_sets_a_flag() {
     let waited = world.submit(Submission { expires_at_ms: world.now_ms + 2_000, ..once("17771") });
     world.run_ms(3_000);
     assert_eq!((world.state(waited), pending(&world)), (Some(MessageState::Expired), vec!["17771".to_owned()]));
-    world.submit(Submission { queue_key: "two".to_owned(), ..flagged("2000") });
+    world.submit(Submission { tlvs: flagged("1").tlvs, ..esme("two") });
     assert_eq!(pending(&world), ["17771"]);
 }
 
