@@ -3,7 +3,7 @@
 //! Links are replicated configuration; only the leader binds, from the moment it serves, and looks at its right to at
 //! every step. [`core`] decides what goes over which bind and what its answer means, at the pace of [`pace`];
 //! [`outbound`] writes submit_sm, [`report`] and [`inbound`] read what comes back, [`ids`] finds the message that a
-//! receipt is for. Those are pure. [`bind`] carries one session over [`wire`], [`task`] is one link at work, and this
+//! receipt is for. Those are pure. `bind` carries one session over `wire`, `task` is one link at work, and this
 //! file starts and ends links as their configuration says.
 //!
 //! A submit_sm that is unanswered when its bind ends may have been accepted or not: the message is tried again, so that
