@@ -175,6 +175,7 @@ bench_backlog() {
     SMPP_PORT=2795
     # shellcheck disable=SC2034 # Read by cluster.sh.
     CLUSTER_NAME=backlog
+    # shellcheck disable=SC2034 # Read by cluster.sh.
     NODE_RAFT=([a]=127.0.0.1:7421 [b]=127.0.0.1:7422 [w]=127.0.0.1:7423)
     NODE_HTTP=([a]=127.0.0.1:9421 [b]=127.0.0.1:9422 [w]=127.0.0.1:9423)
     heading
