@@ -9,6 +9,7 @@ pub mod convert;
 pub mod leadership;
 pub mod machine;
 pub mod outcome;
+mod preference;
 pub mod quorum;
 pub mod storage;
 pub mod store;

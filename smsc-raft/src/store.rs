@@ -687,7 +687,6 @@ impl Store {
         let store = self.clone();
         let runtime = tokio::runtime::Handle::current();
         let body = move || {
-            give_up_preference();
             let step = (interval / 20).min(Duration::from_millis(100));
             let mut waited = Duration::ZERO;
             while !*store.inner.shutdown.borrow() {
@@ -710,7 +709,6 @@ impl Store {
         std::thread::Builder::new().name("smsc-checkpoint".to_owned()).spawn(body)?;
         let store = self.clone();
         let body = move || {
-            give_up_preference();
             let mut wish = Wish::default();
             let stopped = || *store.inner.shutdown.borrow();
             let mut wait = COMPACT_LOOK;
@@ -739,14 +737,6 @@ fn fail(failure: &watch::Sender<Option<String>>, text: String) {
         failure.get_or_insert(text);
         first
     });
-}
-
-/// Threads that are started from one of consensus inherit its preference; beside heartbeats theirs has to be the one that
-/// the process was started with.
-fn give_up_preference() {
-    // Failing costs that preference alone: a matter of degree, not of correctness.
-    let of_process = rustix::process::getpriority_process(Some(rustix::process::getpid()));
-    let _ = of_process.and_then(|nice| rustix::process::setpriority_process(None, nice));
 }
 
 /// The members that are machines.

@@ -20,6 +20,7 @@ use crate::machine::base::{Base, TableId};
 use crate::machine::{Applied, Change, Machine};
 use crate::model;
 use crate::outcome::{Outcome, Outcomes};
+use crate::preference::without_preference;
 use crate::storage::checkpoints::{CheckpointStore, STORE_FILE, StoreView};
 use crate::storage::compaction::{self, Copying, REST_KEYS, Wish};
 use crate::storage::snapshot::SnapshotData;
@@ -146,12 +147,13 @@ impl StateMachine {
             shared.overlay_bytes.store(0, Ordering::Relaxed);
             machine.take_checkpoint()
         };
-        let view = store.write(&checkpoint)?;
+        let view = without_preference(|| store.write(&checkpoint))?;
         self.note_bytes(store);
         let applied = checkpoint.applied();
-        drop(checkpoint);
-        self.lock().checkpoint_written(view.clone());
-        *shared.view.lock().expect("never held across a panic") = Some(view);
+        let before = self.lock().checkpoint_written(view.clone());
+        let shown = shared.view.lock().expect("never held across a panic").replace(view);
+        // What a checkpoint has held is much to free: not while applying, and with it heartbeats, wait for the lock.
+        without_preference(|| drop((checkpoint, before, shown)));
         shared.frozen_bytes.store(0, Ordering::Relaxed);
         shared.checkpoint_index.store(applied.map_or(0, |applied| applied.index), Ordering::Relaxed);
         let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -214,8 +216,10 @@ impl StateMachine {
         }
         let store = store.replace(&copying.finish(), shared.cache_bytes)?;
         let view = store.view()?;
-        self.lock().rebase(view.clone());
-        *shared.view.lock().expect("never held across a panic") = Some(view);
+        let before = self.lock().rebase(view.clone());
+        let shown = shared.view.lock().expect("never held across a panic").replace(view);
+        // Closes the old file, outside of the locks.
+        drop((before, shown));
         self.note_bytes(&store);
         *slot = Some(store);
         drop(slot);
@@ -236,7 +240,7 @@ impl StateMachine {
                 return None;
             }
         };
-        let copied = copying.copy(go_on).and_then(|whole| {
+        let copied = without_preference(|| copying.copy(go_on)).and_then(|whole| {
             // Each round takes less long than the one before, and so leaves less; a few are enough.
             for _ in 0..if whole { 10 } else { 0 } {
                 let (view, written) = {
@@ -245,7 +249,7 @@ impl StateMachine {
                     (store.view()?, store.take_written())
                 };
                 let rest = written.len();
-                copying.follow(&view, written)?;
+                without_preference(|| copying.follow(&view, written))?;
                 if rest <= REST_KEYS {
                     break;
                 }

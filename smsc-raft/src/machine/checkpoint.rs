@@ -97,14 +97,15 @@ impl Machine {
     ///
     /// # Panics
     /// When a checkpoint is being written, which is then missing there.
-    pub fn rebase(&mut self, base: Arc<dyn Base>) {
+    pub fn rebase(&mut self, base: Arc<dyn Base>) -> Arc<dyn Base> {
         assert!(!self.messages.is_frozen(), "the store moved while a checkpoint was being written");
-        self.base = base;
+        std::mem::replace(&mut self.base, base)
     }
 
-    /// The checkpoint is on disk; `base` is a view of it.
-    pub fn checkpoint_written(&mut self, base: Arc<dyn Base>) {
-        self.base = base;
+    /// The checkpoint is on disk; `base` is a view of it. Gives the view before back. As long as the caller keeps that and
+    /// the checkpoint, this frees nothing, and so takes no time.
+    pub fn checkpoint_written(&mut self, base: Arc<dyn Base>) -> Arc<dyn Base> {
+        let before = std::mem::replace(&mut self.base, base);
         self.messages.thaw();
         self.waiting.thaw();
         self.queues.thaw();
@@ -114,5 +115,6 @@ impl Machine {
         self.addressed.thaw();
         self.finals.thaw();
         self.link_ids.thaw();
+        before
     }
 }
