@@ -132,11 +132,11 @@ listen_port = $SMPP_PORT
 mode = "$FLOATING_MODE"
 addresses = ["$FLOATING_ADDRESS"]
 EOF
-    if [ -n "${SMSC_CDR:-}" ]; then
-        printf '\n[cdr]\ndir = "%s.cdr"\nrotate_after_s = 10\n' "$node"
-    fi
     if [ "$FLOATING_MODE" = interface ]; then
         printf 'interface = "%s"\n' "$FLOATING_INTERFACE"
+    fi
+    if [ -n "${SMSC_CDR:-}" ]; then
+        printf '\n[cdr]\ndir = "%s.cdr"\nrotate_after_s = 10\n' "$node"
     fi
 }
 
