@@ -264,7 +264,7 @@ impl DeliveryEngine {
 
     fn queued(&mut self, now_ms: u64, message: Arc<Message>) {
         if self.known(&message) {
-            return;
+            return self.number_still_has(&message);
         }
         self.heard_from(now_ms, content(&message));
         let queue = QueueKey::of(content(&message));

@@ -15,7 +15,8 @@ use super::backlog::{Backlog, Head, Position};
 use super::links::Answer;
 use super::outcome::{Attempt, Ended};
 use super::{
-    DeliveryEngine, Effect, EngineConfig, Failure, LinkCapacity, LinkResult, Load, State, With, content, is_expired,
+    DeliveryEngine, Effect, EngineConfig, Entry, Failure, LinkCapacity, LinkResult, Load, State, With, content,
+    is_expired,
 };
 use crate::delivery::retry::Next;
 use crate::delivery::route::LINK_HANDSET;
@@ -172,6 +173,23 @@ impl DeliveryEngine {
             self.index.insert(message, key.clone(), State::Waiting);
         }
         self.pump_number(now_ms, &key.key);
+    }
+
+    /// A message that is on its way out is in its queue, or comes into it at its scheduled time: the store has the queue
+    /// until the end is recorded, with the time at which the message came. One that joins it is not due by its own time.
+    pub(super) fn number_still_has(&mut self, message: &Message) {
+        let key = QueueKey::of(content(message));
+        let leaves = |entry: &Entry| matches!(entry.state, State::Recording { .. } | State::Orphan { .. });
+        if key.is_esme() || !self.index.get(message.id).is_some_and(leaves) {
+            return;
+        }
+        let due_at_ms = message.due_at_ms;
+        if let Some(queue) = self.numbers.queues.get_mut(&key.key) {
+            queue.ending |= queue.busy != Some(message.id);
+        } else if self.numbers.knows(due_at_ms, &key) && self.numbers.make_room(due_at_ms) {
+            let queue = NumberQueue { backlog: Backlog::unread(), due_at_ms, ending: true, ..Default::default() };
+            self.numbers.queues.insert(key.key, queue);
+        }
     }
 
     /// Does the next thing that a queue waits for, if its time has come.
@@ -414,6 +432,7 @@ impl DeliveryEngine {
         }
         for message in messages {
             if self.known(&message) {
+                self.number_still_has(&message);
                 continue;
             }
             let Some(queue) = self.numbers.queues.get(&key.key) else { return };
