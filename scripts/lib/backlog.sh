@@ -64,10 +64,7 @@ backlog_await_whole() {
     local deadline=$((SECONDS + BACKLOG_SETTLE_S)) status
     while :; do
         status=$(node_ctl w status --json 2>/dev/null | tr -d ' \n') || status=
-        if [[ $status == *'"quorum_healthy":true'* && $status == *'"unreachable":[]'* ]] &&
-            ! grep -qE '"not_ready":"[^"]' <<<"${status//\"not_ready\":\"awitnessneverserves\"/}"; then
-            return 0
-        fi
+        if is_whole "$status"; then return 0; fi
         [ "$SECONDS" -lt "$deadline" ] || die "the cluster is not whole again: $status"
         sleep 0.5
     done

@@ -154,6 +154,13 @@ cluster_number() {
     echo 0
 }
 
+# Whether the text of `status --json` $1, without blanks, tells of a cluster that is whole: all members answer, one leads
+# and holds the address, and the standby would take over.
+is_whole() {
+    [[ $1 == *'"quorum_healthy":true'* && $1 == *'"unreachable":[]'* ]] &&
+        ! grep -qE '"role":"data"[^}]*"not_ready":"[^"]' <<<"$1" && ! grep -q '"address_holder":0' <<<"$1"
+}
+
 # The name of the node with id $1; fails if there is none.
 node_of_id() {
     local node

@@ -8,6 +8,8 @@ pub mod config;
 pub mod data_dir;
 pub mod delivery;
 pub mod exit;
+#[cfg(test)]
+mod fixture;
 pub mod ha;
 pub mod http;
 pub mod link;

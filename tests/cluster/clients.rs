@@ -12,27 +12,9 @@ use std::time::{Duration, Instant};
 
 use smsc_tests::lab::{Lab, program, skip, tell};
 
+use crate::children::{Running, installed, script};
+
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A child that does not outlive its test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail when it has ended, which is as well.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Where scripts/test puts what it installs.
-fn installed(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients").join(file)
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/clients").join(name)
-}
 
 fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

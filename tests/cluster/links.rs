@@ -4,8 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,23 +12,10 @@ use serde_json::Value;
 use smsc_tests::lab::{Fault, Lab, skip, tell};
 use smsc_tests::process::{LoadProcess, verify};
 
+use crate::children::{Running, installed, script};
+
 const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A child that does not outlive its test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail when it has ended, which is as well.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn installed(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients").join(file)
-}
 
 fn ctl(lab: &Lab, arguments: &[&str]) -> String {
     let leader = lab.leader();
@@ -81,8 +67,12 @@ fn node_smpp_as_message_centre_while_leaders_die() {
     lab.await_whole();
     let host = lab.host("esme").ip;
     let mut command = lab.command("esme", "node");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/clients/node_centre.js");
-    command.arg(script).args([&host, "2776"]).env("NODE_PATH", modules).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .arg(script("node_centre.js"))
+        .args([&host, "2776"])
+        .env("NODE_PATH", modules)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     let mut centre = Running(command.spawn().expect("node runs"));
     let address = format!("{host}:2776");
     ctl(

@@ -33,6 +33,17 @@ fn id(host: &str) -> &'static str {
     if host == "a" { "1" } else { "2" }
 }
 
+/// A pair with this quorum device, watched, while messages are submitted.
+fn pair_under_load(device: &str) -> Option<(Lab, OwnerWatch, LoadProcess)> {
+    let lab = Lab::pair(device)?;
+    lab.await_whole();
+    let watch = OwnerWatch::start(&lab);
+    let load = LoadProcess::start(&lab, &["--sessions", "4", "--window", "10"]);
+    load.await_ack();
+    thread::sleep(CALM);
+    Some((lab, watch, load))
+}
+
 fn check_all(what: &str, lab: &Lab, load: LoadProcess, watch: OwnerWatch) {
     let journal = load.journal.clone();
     let report = load.finish();
@@ -47,12 +58,7 @@ fn check_all(what: &str, lab: &Lab, load: LoadProcess, watch: OwnerWatch) {
 
 #[test]
 fn a_fence_lets_the_survivor_go_on() {
-    let Some(lab) = Lab::pair("fence") else { return };
-    lab.await_whole();
-    let watch = OwnerWatch::start(&lab);
-    let load = LoadProcess::start(&lab, &["--sessions", "4", "--window", "10"]);
-    load.await_ack();
-    thread::sleep(CALM);
+    let Some((lab, watch, load)) = pair_under_load("fence") else { return };
 
     // The leader dies; the survivor goes on alone, also after it has died itself and started alone.
     let dead = lab.fault(Fault::Kill, "leader");
@@ -96,12 +102,7 @@ fn a_fence_lets_the_survivor_go_on() {
 
 #[test]
 fn a_gateway_lets_the_survivor_go_on_and_stops_who_is_cut_off() {
-    let Some(lab) = Lab::pair("gateway") else { return };
-    lab.await_whole();
-    let watch = OwnerWatch::start(&lab);
-    let load = LoadProcess::start(&lab, &["--sessions", "4", "--window", "10"]);
-    load.await_ack();
-    thread::sleep(CALM);
+    let Some((lab, watch, load)) = pair_under_load("gateway") else { return };
 
     let dead = lab.fault(Fault::Kill, "leader");
     let survivor = lab.await_other_leader(&dead);
@@ -125,12 +126,7 @@ fn a_gateway_lets_the_survivor_go_on_and_stops_who_is_cut_off() {
 
 #[test]
 fn an_operator_lets_the_survivor_go_on() {
-    let Some(lab) = Lab::pair("operator") else { return };
-    lab.await_whole();
-    let watch = OwnerWatch::start(&lab);
-    let load = LoadProcess::start(&lab, &["--sessions", "4", "--window", "10"]);
-    load.await_ack();
-    thread::sleep(CALM);
+    let Some((lab, watch, load)) = pair_under_load("operator") else { return };
 
     let leader = lab.leader();
     let standby = other(&leader);

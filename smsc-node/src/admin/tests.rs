@@ -13,7 +13,6 @@ use smsc_proto::rpc::admin::{
 };
 use smsc_proto::rpc::raft::{LeaderNote, NodeInfo, PeerStatus};
 use smsc_raft::consensus::network::PeerHandler;
-use smsc_raft::consensus::tls::Security;
 use smsc_raft::model::{
     Account, AccountDelete, Address, DrillRecord, HandsetRange, Message, MessageKind, MessageState, Route, RouteDelete,
     Settings, Submission,
@@ -28,6 +27,7 @@ use super::fault::Victim;
 use super::refusal::Cause;
 use super::socket::AdminSocket;
 use super::{AdminConfig, AdminHost, AdminService, server};
+use crate::fixture::store_config;
 
 struct Host {
     store: Store,
@@ -116,21 +116,10 @@ async fn node() -> Node {
     let addr = free.local_addr().expect("bound");
     drop(free);
     let config = StoreConfig {
-        node_id: 1,
-        witness: false,
-        dir: dir.path().join("data"),
-        listen: addr,
-        security: Security::plaintext(addr).expect("loopback"),
-        heartbeat: Duration::from_millis(30),
         election: (Duration::from_millis(100), Duration::from_millis(200)),
         lease: Duration::from_millis(150),
-        log_segment_bytes: 1 << 20,
-        log_cache_bytes: 1 << 20,
-        store_cache_bytes: 1 << 20,
-        overlay_bytes: 8 << 20,
-        checkpoint_interval: Duration::from_secs(5),
-        quorum: None,
         clock_ms: Arc::new(|| 4_000),
+        ..store_config(dir.path(), addr)
     };
     let store = Store::open(config).await.expect("opened");
     let host = Arc::new(Host { store: store.clone() });

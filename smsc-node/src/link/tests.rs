@@ -9,7 +9,6 @@ use smsc_proto::session::{Event, Session, SessionConfig, Side, Ticket};
 use smsc_proto::status::{CommandStatus, RefusalStatus};
 use smsc_proto::text::{Part, join};
 use smsc_proto::types::{Address, BindMode, EsmClass, MessageId};
-use smsc_raft::consensus::tls::Security;
 use smsc_raft::consensus::types::Member;
 use smsc_raft::model::command::Op;
 use smsc_raft::model::link::{IdBase, Mode};
@@ -25,6 +24,7 @@ use crate::cdr::files::FilesConfig;
 use crate::cdr::{CdrStatus, CdrWriter};
 use crate::delivery::driver::{Delivery, DeliveryParts};
 use crate::delivery::route::RouteTable;
+use crate::fixture::store_config;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -54,23 +54,7 @@ impl Centre {
     async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let addr: SocketAddr = "127.0.0.1:1".parse().expect("an address");
-        let config = StoreConfig {
-            node_id: 1,
-            witness: false,
-            dir: dir.path().join("data"),
-            listen: addr,
-            security: Security::plaintext(addr).expect("loopback"),
-            heartbeat: Duration::from_millis(30),
-            election: (Duration::from_millis(500), Duration::from_millis(1_000)),
-            lease: Duration::from_millis(900),
-            quorum: None,
-            log_segment_bytes: 1 << 20,
-            log_cache_bytes: 1 << 20,
-            store_cache_bytes: 1 << 20,
-            overlay_bytes: 8 << 20,
-            checkpoint_interval: Duration::from_secs(1),
-            clock_ms: Arc::new(|| SystemClock.wall().as_millis()),
-        };
+        let config = StoreConfig { checkpoint_interval: Duration::from_secs(1), ..store_config(dir.path(), addr) };
         let store = Store::open(config).await.expect("opened");
         let member = Member { addr: addr.to_string(), name: "a".to_owned(), witness: false };
         store.initialize(BTreeMap::from([(1, member)])).await.expect("formed");

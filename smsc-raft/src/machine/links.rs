@@ -89,71 +89,41 @@ pub fn link_id_key(message_id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Applied;
-    use super::super::base::MemoryBase;
+    use super::super::tests::World;
     use super::*;
     use crate::model::command::Op;
-    use crate::model::{Address, AttemptDone, Batch, Command, Finish, HandOver, LinkPartDone, Submission, Submit};
+    use crate::model::{Address, AttemptDone, Finish, HandOver, LinkPartDone, Submission};
 
-    struct World {
-        machine: Machine,
-        base: MemoryBase,
-        index: u64,
+    fn apply(world: &mut World, op: Op) -> Outcome {
+        world.apply(1_000, [op]).0.remove(0)
     }
 
-    impl World {
-        fn new() -> Self {
-            let base = MemoryBase::default();
-            Self { machine: Machine::open(Arc::new(base.clone())).unwrap(), base, index: 0 }
-        }
+    /// A message that another message centre has accepted under these ids.
+    fn handed_over(world: &mut World, ids: &[&str]) -> u64 {
+        let destination = Some(Address { ton: 1, npi: 1, digits: "15551".to_owned() });
+        let id = world.submit(Submission { destination, expires_at_ms: 50_000, ..Default::default() });
+        let part = |id: &&str| LinkPart { message_id: (*id).to_owned(), ..Default::default() };
+        let handed = HandedOver {
+            link: "c1".to_owned(),
+            remote_id: ids[0].to_owned(),
+            give_up_at_ms: 60_000,
+            parts: ids.iter().map(part).collect(),
+            ..Default::default()
+        };
+        apply(world, Op::HandOver(HandOver { id, handed: Some(handed) }));
+        id
+    }
 
-        fn apply(&mut self, op: Op) -> Outcome {
-            self.index += 1;
-            let at = Applied { term: 1, node_id: 1, index: self.index };
-            let batch = Batch { version: 1, stamp_ms: 1_000 + self.index, commands: vec![Command { op: Some(op) }] };
-            let mut outcomes = Vec::new();
-            self.machine.apply(at, batch, &mut outcomes, &mut Vec::new()).unwrap();
-            outcomes.remove(0)
-        }
+    fn found(world: &World, message_id: &str) -> Option<(u64, u32)> {
+        let found = world.machine.link_message("c1", &link_id_key(message_id)).unwrap();
+        found.map(|(message, part)| (message.id, part))
+    }
 
-        fn checkpoint(&mut self) {
-            let checkpoint = self.machine.take_checkpoint();
-            let written = checkpoint.for_each(|table, key, value| {
-                self.base.write(table, key, value);
-                Ok::<_, io::Error>(())
-            });
-            written.unwrap();
-            self.machine.checkpoint_written(Arc::new(self.base.clone()));
-        }
-
-        /// A message that another message centre has accepted under these ids.
-        fn handed_over(&mut self, ids: &[&str]) -> u64 {
-            let destination = Some(Address { ton: 1, npi: 1, digits: "15551".to_owned() });
-            let submission = Submission { destination, expires_at_ms: 50_000, ..Default::default() };
-            let Outcome::Stored(id) = self.apply(Op::Submit(Submit { submission: Some(submission) })) else { panic!() };
-            let part = |id: &&str| LinkPart { message_id: (*id).to_owned(), ..Default::default() };
-            let handed = HandedOver {
-                link: "c1".to_owned(),
-                remote_id: ids[0].to_owned(),
-                give_up_at_ms: 60_000,
-                parts: ids.iter().map(part).collect(),
-                ..Default::default()
-            };
-            self.apply(Op::HandOver(HandOver { id, handed: Some(handed) }));
-            id
-        }
-
-        fn found(&self, message_id: &str) -> Option<(u64, u32)> {
-            let found = self.machine.link_message("c1", &link_id_key(message_id)).unwrap();
-            found.map(|(message, part)| (message.id, part))
-        }
-
-        fn finish(&mut self, id: u64) -> model::FinalRecord {
-            let finish = Finish { id, state: MessageState::Delivered as i32, segments: 2, ..Default::default() };
-            match self.apply(Op::Finish(finish)) {
-                Outcome::Finished { record } => *record,
-                other => panic!("{other:?}"),
-            }
+    fn delivered(world: &mut World, id: u64) -> model::FinalRecord {
+        let finish = Finish { id, state: MessageState::Delivered as i32, segments: 2, ..Default::default() };
+        match apply(world, Op::Finish(finish)) {
+            Outcome::Finished { record } => *record,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -161,24 +131,24 @@ mod tests {
     fn a_receipt_finds_its_part_until_the_message_has_ended() {
         for checkpoints in [false, true] {
             let mut world = World::new();
-            let id = world.handed_over(&["00AB", "00ac"]);
+            let id = handed_over(&mut world, &["00AB", "00ac"]);
             if checkpoints {
                 world.checkpoint();
             }
-            assert_eq!((world.found("ab"), world.found("0AC")), (Some((id, 0)), Some((id, 1))));
+            assert_eq!((found(&world, "ab"), found(&world, "0AC")), (Some((id, 0)), Some((id, 1))));
             assert_eq!(world.machine.link_message("other", "ab").unwrap(), None);
             // The first report of a part counts.
             for state in [MessageState::Delivered, MessageState::Expired] {
-                world.apply(Op::LinkPartDone(LinkPartDone { id, part: 1, state: state as i32, error: 0 }));
+                apply(&mut world, Op::LinkPartDone(LinkPartDone { id, part: 1, state: state as i32, error: 0 }));
             }
             let message = world.machine.message(id).unwrap().unwrap();
             let parts = &message.handed.as_ref().unwrap().parts;
             assert_eq!((parts[0].state(), parts[1].state()), (MessageState::Scheduled, MessageState::Delivered));
-            let record = world.finish(id);
+            let record = delivered(&mut world, id);
             assert_eq!((record.link_message_id.as_str(), record.segments, record.cdr), ("00AB", 2, 1));
-            assert_eq!((world.found("ab"), world.found("ac")), (None, None));
+            assert_eq!((found(&world, "ab"), found(&world, "ac")), (None, None));
             world.checkpoint();
-            assert_eq!(world.found("ab"), None);
+            assert_eq!(found(&world, "ab"), None);
             assert_eq!(world.machine.next_cdr(), 2);
         }
     }
@@ -186,18 +156,18 @@ mod tests {
     #[test]
     fn an_id_that_comes_again_is_the_newer_message_s() {
         let mut world = World::new();
-        let (old, new) = (world.handed_over(&["7"]), world.handed_over(&["7"]));
-        assert_eq!(world.found("7"), Some((new, 0)));
-        world.finish(old);
-        assert_eq!(world.found("7"), Some((new, 0)));
+        let (old, new) = (handed_over(&mut world, &["7"]), handed_over(&mut world, &["7"]));
+        assert_eq!(found(&world, "7"), Some((new, 0)));
+        delivered(&mut world, old);
+        assert_eq!(found(&world, "7"), Some((new, 0)));
     }
 
     #[test]
     fn what_is_sent_again_is_known_by_its_new_id_alone() {
         let mut world = World::new();
-        let id = world.handed_over(&["7"]);
-        world.apply(Op::AttemptDone(AttemptDone { id, due_at_ms: 5_000, ..Default::default() }));
-        assert_eq!(world.found("7"), None);
+        let id = handed_over(&mut world, &["7"]);
+        apply(&mut world, Op::AttemptDone(AttemptDone { id, due_at_ms: 5_000, ..Default::default() }));
+        assert_eq!(found(&world, "7"), None);
         assert!(world.machine.message(id).unwrap().unwrap().handed.is_none());
     }
 
@@ -205,10 +175,13 @@ mod tests {
     fn records_are_numbered_without_gaps() {
         let mut world = World::new();
         for number in 1..=3 {
-            let id = world.handed_over(&["1"]);
-            assert_eq!(world.finish(id).cdr, number);
+            let id = handed_over(&mut world, &["1"]);
+            assert_eq!(delivered(&mut world, id).cdr, number);
             // A second end is none.
-            assert!(matches!(world.apply(Op::Finish(Finish { id, ..Default::default() })), Outcome::AlreadyFinal(_)));
+            assert!(matches!(
+                apply(&mut world, Op::Finish(Finish { id, ..Default::default() })),
+                Outcome::AlreadyFinal(_)
+            ));
         }
     }
 

@@ -13,19 +13,19 @@ use crate::model::{self, Address, Command, MessageState, Submission, command::Op
 use crate::outcome::Outcome;
 
 /// A machine with the base it was opened on, as a checkpoint fills it.
-struct World {
-    machine: Machine,
+pub(super) struct World {
+    pub machine: Machine,
     base: MemoryBase,
     index: u64,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let base = MemoryBase::default();
         Self { machine: Machine::open(Arc::new(base.clone())).unwrap(), base, index: 0 }
     }
 
-    fn apply(&mut self, stamp_ms: u64, ops: impl IntoIterator<Item = Op>) -> (Vec<Outcome>, Vec<Change>) {
+    pub fn apply(&mut self, stamp_ms: u64, ops: impl IntoIterator<Item = Op>) -> (Vec<Outcome>, Vec<Change>) {
         self.index += 1;
         let commands = ops.into_iter().map(|op| Command { op: Some(op) }).collect();
         let batch = model::Batch { version: 1, stamp_ms, commands };
@@ -35,7 +35,7 @@ impl World {
         (outcomes, changes)
     }
 
-    fn submit(&mut self, submission: Submission) -> u64 {
+    pub fn submit(&mut self, submission: Submission) -> u64 {
         let op = Op::Submit(model::Submit { submission: Some(submission) });
         match self.apply(1_000, [op]).0[..] {
             [Outcome::Stored(id)] => id,
@@ -48,7 +48,7 @@ impl World {
         self.apply(2_000, [Op::Finish(finish)]);
     }
 
-    fn checkpoint(&mut self) {
+    pub fn checkpoint(&mut self) {
         let taken = self.machine.take_checkpoint();
         let base = &mut self.base;
         let written = taken.for_each(|table, key, value| {

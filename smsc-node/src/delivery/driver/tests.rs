@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use smsc_raft::consensus::tls::Security;
 use smsc_raft::consensus::types::Member;
 use smsc_raft::model::command::Op;
 use smsc_raft::model::handset_range::Behaviour;
 use smsc_raft::model::{Account, AccountPut, Address, HandsetPut, HandsetRange, QueueKind, Submission, Submit};
-use smsc_raft::store::StoreConfig;
 use tempfile::TempDir;
 
 use super::*;
 use crate::delivery::route::{LINK_ESME, LINK_HANDSET};
+use crate::fixture::store_config;
 use crate::link::LinkParts;
 use crate::smpp::serves::Serves;
 
@@ -28,23 +27,7 @@ struct Node {
 async fn node() -> Node {
     let dir = tempfile::tempdir().expect("a directory");
     let addr: SocketAddr = "127.0.0.1:1".parse().expect("an address");
-    let config = StoreConfig {
-        node_id: 1,
-        witness: false,
-        dir: dir.path().join("data"),
-        listen: addr,
-        security: Security::plaintext(addr).expect("loopback"),
-        heartbeat: Duration::from_millis(30),
-        election: (Duration::from_millis(500), Duration::from_millis(1_000)),
-        lease: Duration::from_millis(900),
-        log_segment_bytes: 1 << 20,
-        log_cache_bytes: 1 << 20,
-        store_cache_bytes: 1 << 20,
-        overlay_bytes: 8 << 20,
-        checkpoint_interval: Duration::from_secs(5),
-        quorum: None,
-        clock_ms: Arc::new(|| SystemClock.wall().as_millis()),
-    };
+    let config = store_config(dir.path(), addr);
     let store = Store::open(config).await.expect("opened");
     let member = Member { addr: addr.to_string(), name: "a".to_owned(), witness: false };
     store.initialize(BTreeMap::from([(1, member)])).await.expect("formed");
