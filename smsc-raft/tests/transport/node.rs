@@ -32,6 +32,7 @@ pub struct Node {
     pub id: u64,
     pub addr: SocketAddr,
     pub engine: Engine,
+    pub log: MemLog,
     pub machine: MemMachine,
     pub inbox: MemInbox,
     pub notes: Arc<Mutex<Vec<LeaderNote>>>,
@@ -80,8 +81,8 @@ impl Node {
             };
             let raft_config = Arc::new(raft_config.validate().expect("a sound configuration"));
             let transport = Transport::new(id, security.clone(), config());
-            let machine = MemMachine::default();
-            let engine = Engine::new(id, raft_config, transport.factory(), MemLog::default(), machine.clone());
+            let (log, machine) = (MemLog::default(), MemMachine::default());
+            let engine = Engine::new(id, raft_config, transport.factory(), log.clone(), machine.clone());
             let engine = engine.await.expect("an empty store opens");
             let (shutdown, closing) = watch::channel(false);
             let (inbox, notes) = (MemInbox::default(), Arc::new(Mutex::new(Vec::new())));
@@ -102,6 +103,7 @@ impl Node {
                 id,
                 addr,
                 engine,
+                log,
                 machine,
                 inbox,
                 notes,

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
+use openraft::Instant as _;
+use openraft::async_runtime::WatchReceiver as _;
 use smsc_proto::rpc::raft::LeaderNote;
 use smsc_raft::consensus::tls::Security;
 use smsc_raft::consensus::types::Batch;
@@ -49,6 +51,34 @@ async fn loopback_needs_no_certificates() {
     let nodes = start(2, |_| security.clone()).await;
     let leader = form(&nodes).await;
     replicate(&nodes, leader, 100).await;
+}
+
+/// The leader's lease rests on its followers' having heard of it, and not on their disks.
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_are_answered_while_the_disks_of_the_followers_stand_still() {
+    let security = Security::plaintext("127.0.0.1:0".parse().expect("an address")).expect("loopback");
+    let nodes = start(3, |_| security.clone()).await;
+    let id = form(&nodes).await;
+    replicate(&nodes, id, 10).await;
+    let leader = nodes.iter().find(|node| node.id == id).expect("one of them");
+    let followers = || nodes.iter().filter(|node| node.id != id);
+    followers().for_each(|node| node.log.stall());
+    let engine = leader.engine.clone();
+    let write = tokio::spawn(async move { engine.client_write(batch(10)).await });
+    let metrics = leader.engine.data_metrics();
+    let begun = Instant::now();
+    let mut oldest = Duration::ZERO;
+    while begun.elapsed() < Duration::from_millis(1500) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let heard = metrics.borrow_watched().last_quorum_acked.expect("a leader").elapsed();
+        oldest = oldest.max(heard);
+    }
+    assert!(oldest < Duration::from_millis(500), "a quorum was not heard of for {oldest:?}");
+    assert!(!write.is_finished(), "nothing is committed that is on one disk only");
+    followers().for_each(|node| node.log.go_on());
+    let written = tokio::time::timeout(Duration::from_secs(10), write).await.expect("the disks go on");
+    written.expect("no panic").expect("committed");
+    assert_eq!(leader.engine.metrics().borrow_watched().current_leader, Some(id));
 }
 
 /// Entries above the size of a message must come through, in pieces.

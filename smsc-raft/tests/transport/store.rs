@@ -23,9 +23,22 @@ struct LogData {
     vote: Option<Vote>,
     purged: Option<LogId>,
     entries: BTreeMap<u64, Entry>,
+    /// What is to be told once the disk goes on; `None` while it does.
+    stalled: Option<Vec<IOFlushed<TypeConfig>>>,
 }
 
 impl MemLog {
+    /// From now on nothing is on the disk, as on one that stands still.
+    pub fn stall(&self) {
+        self.data().stalled = Some(Vec::new());
+    }
+
+    /// The disk goes on: what was written meanwhile is on it.
+    pub fn go_on(&self) {
+        let stalled = self.data().stalled.take();
+        stalled.into_iter().flatten().for_each(|callback| callback.io_completed(Ok(())));
+    }
+
     fn data(&self) -> MutexGuard<'_, LogData> {
         self.0.lock().expect("no panic under the lock")
     }
@@ -67,8 +80,12 @@ impl RaftLogStorage<TypeConfig> for MemLog {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
-        self.data().entries.extend(entries.into_iter().map(|entry| (entry.log_id.index(), entry)));
-        callback.io_completed(Ok(()));
+        let mut data = self.data();
+        data.entries.extend(entries.into_iter().map(|entry| (entry.log_id.index(), entry)));
+        match &mut data.stalled {
+            Some(stalled) => stalled.push(callback),
+            None => callback.io_completed(Ok(())),
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod append;
 mod arbiter;
 mod client;
 mod closable;
+mod heartbeat;
 mod link;
 mod server;
 mod snapshot;

@@ -26,6 +26,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::access::{Caller, Gate};
+use super::heartbeat::Heartbeats;
 use super::snapshot::{SnapshotInbox, SnapshotSink};
 use super::transport::{TransportConfig, with_causes};
 use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES, snapshot, wire};
@@ -85,6 +86,7 @@ where
     receiving: Arc<Mutex<()>>,
     shutdown: watch::Receiver<bool>,
     arbiter: Arbiter,
+    heartbeats: Heartbeats,
 }
 
 impl<SM, I> RaftService<SM, I>
@@ -101,7 +103,8 @@ where
         elections: Elections,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
-        Self { raft, inbox, handler, elections, receiving: Arc::default(), shutdown, arbiter: Arbiter::default() }
+        let (receiving, arbiter, heartbeats) = (Arc::default(), Arbiter::default(), Heartbeats::default());
+        Self { raft, inbox, handler, elections, receiving, shutdown, arbiter, heartbeats }
     }
 
     /// Listens to the other node of a pair only as this node's arbiter allows.
@@ -188,7 +191,7 @@ where
         let caller = Caller::of(&request)?;
         let append = wire::append_request_from(request.into_inner()).map_err(invalid)?;
         check_voice(&caller, &append.vote)?;
-        let response = self.raft.append_entries(append).await.map_err(stopped)?;
+        let response = self.heartbeats.answer(&self.raft, append).await.map_err(stopped)?;
         Ok(Response::new(wire::append_response(&response)))
     }
 

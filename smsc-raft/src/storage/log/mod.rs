@@ -82,6 +82,7 @@ impl LogConfig {
 pub struct LogStore {
     shared: Arc<Shared>,
     monitor: LogMonitor,
+    spares: Arc<Spares>,
     /// `None` only while being dropped.
     requests: Option<Sender<Request>>,
     threads: Vec<JoinHandle<()>>,
@@ -120,7 +121,8 @@ impl LogStore {
         let shared = Arc::new(Shared::new(View::new(start.stream.clone(), marks, cache_bytes), counters));
         let (requests, waiting) = mpsc::channel();
         let (wanted, wishes) = mpsc::channel();
-        let mut store = Self { shared, monitor, requests: Some(requests), threads: Vec::new(), _lock: lock };
+        let (requests, threads) = (Some(requests), Vec::new());
+        let mut store = Self { shared, monitor, spares: spares.clone(), requests, threads, _lock: lock };
         let writer = Writer::new(disk, dir, store.shared.clone(), spares.clone(), wanted, start);
         store.spawn("smsc-log-write", move || writer.run(&waiting))?;
         store.spawn("smsc-log-spare", move || prepare_spares(&spares, &wishes))?;
@@ -156,6 +158,7 @@ impl LogStore {
 impl Drop for LogStore {
     fn drop(&mut self) {
         self.requests = None;
+        self.spares.hurry();
         for thread in self.threads.drain(..) {
             // A thread that panicked has been reported by its own guard.
             let _ = thread.join();
