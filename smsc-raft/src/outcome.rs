@@ -1,6 +1,7 @@
 //! What applying a command gave.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::model::{FinalRecord, Message};
 
@@ -24,7 +25,7 @@ pub enum Outcome {
     /// The message ended here and now; a receipt was stored under the id when one was due.
     Finished {
         /// The final record as it was stored.
-        record: Box<FinalRecord>,
+        record: Arc<FinalRecord>,
     },
     /// The message had come to its end before; nothing was changed.
     AlreadyFinal(Box<FinalRecord>),

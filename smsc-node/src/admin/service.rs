@@ -440,7 +440,7 @@ impl Admin for AdminService {
             ..Default::default()
         };
         match self.propose(Op::Finish(finish)).await? {
-            Outcome::Finished { record } => Ok(Response::new(messages::ended(*record))),
+            Outcome::Finished { record } => Ok(Response::new(messages::ended(Arc::unwrap_or_clone(record)))),
             Outcome::AlreadyFinal(record) => Err(already_final(id, record.state())),
             Outcome::NotFound => Err(unknown_message(id)),
             other => Err(Status::internal(format!("the store answered a cancel with {other:?}"))),

@@ -91,8 +91,8 @@ impl CdrWriter {
     }
 }
 
-fn follow(store: &Store, sink: SyncSender<FinalRecord>) {
-    store.follow_finals(Some(Box::new(move |record: &FinalRecord| match sink.try_send(record.clone()) {
+fn follow(store: &Store, sink: SyncSender<Arc<FinalRecord>>) {
+    store.follow_finals(Some(Box::new(move |record: &Arc<FinalRecord>| match sink.try_send(record.clone()) {
         // What does not fit is found again as a gap.
         Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
     })));
@@ -103,7 +103,7 @@ struct Writer {
     config: FilesConfig,
     status: Arc<CdrStatus>,
     stop: Arc<AtomicBool>,
-    records: Receiver<FinalRecord>,
+    records: Receiver<Arc<FinalRecord>>,
 }
 
 impl Writer {
@@ -169,7 +169,7 @@ impl Writer {
         }
     }
 
-    fn write_batch(&self, files: &mut Files, batch: &[FinalRecord]) -> io::Result<()> {
+    fn write_batch(&self, files: &mut Files, batch: &[Arc<FinalRecord>]) -> io::Result<()> {
         let mut lines = Vec::new();
         let mut last = files.last();
         for record in batch.iter().filter(|record| record.cdr > 0) {

@@ -79,7 +79,7 @@ mod tests {
         let (first, second) = (ends.watch(1), ends.watch(2));
         let record = FinalRecord { id: 1, ..FinalRecord::default() };
         ends.tell(&Outcome::Stored(2));
-        ends.tell(&Outcome::Finished { record: Box::new(record) });
+        ends.tell(&Outcome::Finished { record: Arc::new(record) });
         first.await;
         assert!(tokio::time::timeout(Duration::from_millis(20), second).await.is_err());
         assert_eq!(ends.count.load(Ordering::Acquire), 0);

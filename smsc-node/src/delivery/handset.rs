@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use smol_str::SmolStr;
 use smsc_proto::types::NetworkErrorCode;
 use smsc_raft::model::handset_range::Behaviour;
 use smsc_raft::model::{ErrorClass, HandsetRange, Message};
@@ -65,12 +66,12 @@ pub enum HandsetEvent {
     /// A number that was out of reach can be reached again.
     Reachable {
         /// The number.
-        number: Arc<str>,
+        number: SmolStr,
     },
     /// A handset that took this message answers it.
     Answer {
         /// The handset's number.
-        number: Arc<str>,
+        number: SmolStr,
         /// What it answers.
         message: Arc<Message>,
     },
@@ -91,9 +92,9 @@ struct Absence {
 pub struct Handsets {
     /// Results and alerts by the time they come; the second part keeps the order within a millisecond.
     pending: BTreeMap<(u64, u64), HandsetEvent>,
-    absences: HashMap<Arc<str>, Absence>,
+    absences: HashMap<SmolStr, Absence>,
     /// Numbers in the order in which their absence was noticed, the first to be forgotten in front.
-    oldest: VecDeque<(Arc<str>, u64)>,
+    oldest: VecDeque<(SmolStr, u64)>,
     remembered_max: usize,
     alerts: usize,
     stamp: u64,
@@ -123,7 +124,7 @@ impl Handsets {
         &mut self,
         now_ms: u64,
         message: &Arc<Message>,
-        number: &Arc<str>,
+        number: &SmolStr,
         range: Option<&HandsetRange>,
         failing_since_ms: u64,
     ) {
@@ -145,7 +146,7 @@ impl Handsets {
     fn attempt(
         &mut self,
         now_ms: u64,
-        number: &Arc<str>,
+        number: &SmolStr,
         range: &HandsetRange,
         failing_since_ms: u64,
         fate: u64,
@@ -176,7 +177,7 @@ impl Handsets {
     }
 
     /// Whether a number cannot be reached now. Of one that comes back at a known time the alert is set.
-    fn out_of_reach(&mut self, now_ms: u64, number: &Arc<str>, range: &HandsetRange, failing_since_ms: u64) -> bool {
+    fn out_of_reach(&mut self, now_ms: u64, number: &SmolStr, range: &HandsetRange, failing_since_ms: u64) -> bool {
         if range.off {
             // It is remembered, without an end, so that switching on finds it.
             if self.absences.get(number).is_some_and(|absence| absence.alerted) {
@@ -200,14 +201,7 @@ impl Handsets {
 
     /// A number that was tried in vain, perhaps under another leader, is waited for: [`HandsetEvent::Reachable`] comes
     /// at the time at which it would have come there. When that is over it comes only if it is to, `at_once`.
-    pub fn watch(
-        &mut self,
-        now_ms: u64,
-        number: &Arc<str>,
-        range: &HandsetRange,
-        failing_since_ms: u64,
-        at_once: bool,
-    ) {
+    pub fn watch(&mut self, now_ms: u64, number: &SmolStr, range: &HandsetRange, failing_since_ms: u64, at_once: bool) {
         let there = failing_since_ms > 0 && !self.out_of_reach(now_ms, number, range, failing_since_ms);
         // One that fails for good is never there.
         if there && at_once && range.behaviour() != Behaviour::Fail {
@@ -217,7 +211,7 @@ impl Handsets {
 
     /// The ranges have changed: a number that was switched off when it was tried reports when it is in reach again.
     pub fn changed<'a>(&mut self, now_ms: u64, range_of: impl Fn(&str) -> Option<&'a HandsetRange>) {
-        let back = |(number, absence): (&Arc<str>, &Absence)| {
+        let back = |(number, absence): (&SmolStr, &Absence)| {
             let range = range_of(number).filter(|range| !range.off && !absence.alerted)?;
             let absent_ms = if range.behaviour() == Behaviour::Absent { u64::from(range.absent_ms) } else { 0 };
             let back_ms = absence.since_ms.saturating_add(absent_ms).max(now_ms);
@@ -253,7 +247,7 @@ impl Handsets {
 
     /// When the number's absence began: as it is remembered, else as the queue tells, else now. One that is noticed for
     /// the first time ends after `absent_ms`, with an alert.
-    fn absent_since(&mut self, now_ms: u64, number: &Arc<str>, absent_ms: u64, failing_since_ms: u64) -> u64 {
+    fn absent_since(&mut self, now_ms: u64, number: &SmolStr, absent_ms: u64, failing_since_ms: u64) -> u64 {
         if let Some(absence) = self.absences.get(number) {
             return absence.since_ms;
         }
@@ -279,7 +273,7 @@ impl Handsets {
         self.absences.remove(number);
     }
 
-    fn alert(&mut self, at_ms: u64, number: Arc<str>) {
+    fn alert(&mut self, at_ms: u64, number: SmolStr) {
         if self.alerts < self.remembered_max {
             self.alerts += 1;
             self.push(at_ms, HandsetEvent::Reachable { number });
@@ -321,7 +315,7 @@ mod tests {
 
     fn deliver(handsets: &mut Handsets, now_ms: u64, id: u64, number: &str, range: &HandsetRange, since_ms: u64) {
         let message = Arc::new(Message { id, ..Default::default() });
-        handsets.deliver(now_ms, &message, &Arc::from(number), Some(range), since_ms);
+        handsets.deliver(now_ms, &message, &SmolStr::from(number), Some(range), since_ms);
     }
 
     /// Everything that happens until `now_ms`, with the times at which it was due.
@@ -343,7 +337,7 @@ mod tests {
     }
 
     fn reachable(number: &str) -> HandsetEvent {
-        HandsetEvent::Reachable { number: Arc::from(number) }
+        HandsetEvent::Reachable { number: SmolStr::from(number) }
     }
 
     #[test]
@@ -374,8 +368,8 @@ mod tests {
     #[test]
     fn a_new_leader_goes_on_from_the_queue() {
         let mut handsets = Handsets::new(10, 1);
-        handsets.watch(5_000, &Arc::from("1"), &range(Behaviour::Absent), 1_000, false);
-        handsets.watch(5_000, &Arc::from("2"), &range(Behaviour::Deliver), 1_000, false);
+        handsets.watch(5_000, &SmolStr::from("1"), &range(Behaviour::Absent), 1_000, false);
+        handsets.watch(5_000, &SmolStr::from("2"), &range(Behaviour::Deliver), 1_000, false);
         assert_eq!(run(&mut handsets, u64::MAX), [(8_000, reachable("1"))]);
         let mut late = Handsets::new(10, 1);
         deliver(&mut late, 9_000, 1, "1", &range(Behaviour::Absent), 1_000);

@@ -1,7 +1,6 @@
 //! What the admin service asks of this node.
 
-use std::sync::Arc;
-
+use smol_str::SmolStr;
 use smsc_proto::rpc::admin::{LastTakeoverResponse, RouteTestRequest, RouteTestResponse, route_test_response};
 use smsc_proto::rpc::raft::PeerStatus;
 use smsc_proto::text::Alphabet;
@@ -59,7 +58,7 @@ impl AdminHost for NodeState {
             text: Text { data_coding: u32::from(alphabet.data_coding()), esm_class: 0, octets: &octets },
             now_ms: if request.at_ms == 0 { self.now_ms() } else { request.at_ms },
         });
-        let way = |(link, destination): (Arc<str>, Address)| route_test_response::Way {
+        let way = |(link, destination): (SmolStr, Address)| route_test_response::Way {
             link: link.to_string(),
             destination: Some(destination),
         };

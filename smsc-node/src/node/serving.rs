@@ -258,7 +258,7 @@ impl Centre for StoreCentre {
     }
 
     fn has_messages(&self, account: &str) -> io::Result<bool> {
-        let key = QueueKey { kind: QueueKind::Esme as u8, key: account.into() };
+        let key = QueueKey::new(QueueKind::Esme, account);
         self.state.store.read(|machine| Ok(machine.queue(&key)?.is_some_and(|queue| queue.messages > 0)))
     }
 }

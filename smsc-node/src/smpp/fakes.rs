@@ -172,7 +172,7 @@ impl FakeState {
                     ..FinalRecord::default()
                 };
                 match self.finals.insert(finish.id, record.clone()) {
-                    None => Outcome::Finished { record: Box::new(record) },
+                    None => Outcome::Finished { record: Arc::new(record) },
                     Some(first) => Outcome::AlreadyFinal(Box::new(first)),
                 }
             }

@@ -29,7 +29,7 @@ type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotData>;
 
 /// Called where entries are applied, with every final state: must be quick.
-pub type FinalsSink = Box<dyn Fn(&model::FinalRecord) + Send>;
+pub type FinalsSink = Box<dyn Fn(&Arc<model::FinalRecord>) + Send>;
 
 /// The machine with its store, shared between the engine, the checkpointer and those who read.
 #[derive(Clone)]

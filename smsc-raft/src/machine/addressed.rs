@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Machine;
-use super::keys::{address_hash, address_key, bare};
+use super::keys::{address_hash, address_key, bare, digits};
 use super::messages::content;
 use crate::model::{Message, Submission};
 
@@ -61,15 +61,13 @@ impl Machine {
     /// The waiting message that `submission` replaces (replace_if_present_flag, SMPP v3.4 section 5.2.18): same
     /// account, service_type, source and destination. The oldest, if there are several.
     pub(super) fn find_replaceable(&self, submission: &Submission) -> io::Result<Option<Arc<Message>>> {
-        let digits =
-            |address: &Option<crate::model::Address>| address.as_ref().map_or(String::new(), |a| a.digits.clone());
         let same = |waiting: &Submission| {
             waiting.service_type == submission.service_type
                 && waiting.source == submission.source
                 && waiting.destination == submission.destination
         };
         let (source, destination) = (digits(&submission.source), digits(&submission.destination));
-        let found = self.addressed(&submission.account, &source, &destination, 0, 1, same)?;
+        let found = self.addressed(&submission.account, source, destination, 0, 1, same)?;
         Ok(found.into_iter().next())
     }
 

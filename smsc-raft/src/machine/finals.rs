@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::base::{Base, TableId};
 use super::table::{Key, Value};
@@ -17,10 +17,13 @@ use crate::model::{FinalBlock, FinalRecord};
 /// Ids that share a row.
 pub const BLOCK_IDS: u64 = 64;
 
+/// Number of the field of [`FinalBlock`] that holds the records.
+const RECORDS_FIELD: u32 = 1;
+
 /// Bytes a record costs in memory, roughly.
 const RECORD_WEIGHT: usize = 320;
 
-type Layer = BTreeMap<u64, Option<FinalRecord>>;
+type Layer = BTreeMap<u64, Option<Arc<FinalRecord>>>;
 
 /// The final records, layered as [`super::table::Table`] is.
 #[derive(Default)]
@@ -39,7 +42,7 @@ impl Finals {
     }
 
     /// Keeps the record of a message that has just become final.
-    pub fn insert(&mut self, record: FinalRecord) {
+    pub fn insert(&mut self, record: Arc<FinalRecord>) {
         self.active.insert(record.id, Some(record));
     }
 
@@ -49,10 +52,10 @@ impl Finals {
     /// The base cannot be read.
     pub fn get(&self, base: &dyn Base, id: u64) -> io::Result<Option<FinalRecord>> {
         if let Some(record) = self.active.get(&id) {
-            return Ok(record.clone());
+            return Ok(record.as_deref().cloned());
         }
         if let Some(record) = self.frozen.as_ref().and_then(|layer| layer.get(&id)) {
-            return Ok(record.clone());
+            return Ok(record.as_deref().cloned());
         }
         let block = read_block(base, id / BLOCK_IDS)?;
         Ok(block.records.into_iter().find(|record| record.id == id))
@@ -66,7 +69,7 @@ impl Finals {
         for layer in self.frozen.as_deref().into_iter().chain([&self.active]) {
             for (id, record) in layer.range(ids.clone()) {
                 match record {
-                    Some(record) => records.insert(*id, record.clone()),
+                    Some(record) => records.insert(*id, (**record).clone()),
                     None => records.remove(id),
                 };
             }
@@ -166,24 +169,29 @@ impl FrozenFinals {
         let mut rows = self.0.iter().peekable();
         while let Some((first, _)) = rows.peek() {
             let block = **first / BLOCK_IDS;
-            let mut records: BTreeMap<_, _> =
-                read_block(base, block)?.records.into_iter().map(|record| (record.id, record)).collect();
+            let before = read_block(base, block)?;
+            let mut records: BTreeMap<_, _> = before.records.iter().map(|record| (record.id, record)).collect();
             while let Some((id, record)) = rows.next_if(|row| row.0 / BLOCK_IDS == block) {
                 match record {
-                    Some(record) => records.insert(*id, record.clone()),
+                    Some(record) => records.insert(*id, record),
                     None => records.remove(id),
                 };
             }
             let key = Key::encode(&block);
-            if records.is_empty() {
-                write(TableId::Finals, key, None)?;
-            } else {
-                let value = FinalBlock { records: records.into_values().collect() };
-                write(TableId::Finals, key, Some(Value::encode(&value)))?;
-            }
+            let value = (!records.is_empty()).then(|| encode_block(records.values().copied()));
+            write(TableId::Finals, key, value)?;
         }
         Ok(())
     }
+}
+
+/// The bytes of a [`FinalBlock`] of these records, without a copy of each.
+fn encode_block<'a>(records: impl Iterator<Item = &'a FinalRecord>) -> Bytes {
+    let mut bytes = BytesMut::new();
+    for record in records {
+        prost::encoding::message::encode(RECORDS_FIELD, record, &mut bytes);
+    }
+    bytes.freeze()
 }
 
 fn read_block(base: &dyn Base, block: u64) -> io::Result<FinalBlock> {
@@ -212,12 +220,19 @@ mod tests {
     }
 
     #[test]
+    fn a_block_is_encoded_as_its_message_is() {
+        let record = |id| FinalRecord { id, account: "a".repeat(id as usize), ..Default::default() };
+        let block = FinalBlock { records: vec![record(1), record(300)] };
+        assert_eq!(encode_block(block.records.iter()), Value::encode(&block));
+    }
+
+    #[test]
     fn a_purge_drops_the_same_whatever_is_checkpointed() {
         let mut nodes = [Finals::default(), Finals::default()];
         let mut bases = [MemoryBase::default(), MemoryBase::default()];
         for (finals, base) in nodes.iter_mut().zip(&mut bases) {
             for id in 0..4 * BLOCK_IDS {
-                finals.insert(FinalRecord { id, final_at_ms: 1, ..Default::default() });
+                finals.insert(Arc::new(FinalRecord { id, final_at_ms: 1, ..Default::default() }));
             }
             checkpoint(finals, base);
             assert_eq!(finals.purge(base, 0, 2, 2).unwrap(), 2);

@@ -122,7 +122,7 @@ mod tests {
     fn delivered(world: &mut World, id: u64) -> model::FinalRecord {
         let finish = Finish { id, state: MessageState::Delivered as i32, segments: 2, ..Default::default() };
         match apply(world, Op::Finish(finish)) {
-            Outcome::Finished { record } => *record,
+            Outcome::Finished { record } => Arc::unwrap_or_clone(record),
             other => panic!("{other:?}"),
         }
     }

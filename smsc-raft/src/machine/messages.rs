@@ -8,6 +8,7 @@ use bytes::Bytes;
 use smsc_proto::tlv::{Tag, Tlvs};
 
 use super::keys::{DueKey, QueueKey, WaitingKey, address_key};
+use super::table::Table;
 use super::{Change, Machine};
 use crate::model::{
     self, AttemptOutcome, DeliveryAttempt, ErrorClass, FinalRecord, HandedOver, Message, MessageKind, MessageState,
@@ -36,7 +37,10 @@ impl Machine {
         self.next_message_id += 1;
         self.waiting_count += 1;
         if !submission.account.is_empty() {
-            *self.waiting_by_account.entry(submission.account.clone()).or_default() += 1;
+            match self.waiting_by_account.get_mut(&submission.account) {
+                Some(waiting) => *waiting += 1,
+                None => drop(self.waiting_by_account.insert(submission.account.clone(), 1)),
+            }
         }
         let due_at_ms = self.stamp_ms.max(submission.scheduled_at_ms);
         let message = Arc::new(Message {
@@ -67,11 +71,8 @@ impl Machine {
         let place = WaitingKey::of(message.id, content(message));
         let key = place.queue.clone();
         self.waiting.insert_new(place, ());
-        match self.queues.get(self.base.as_ref(), &key)? {
-            Some(mut queue) => {
-                queue.messages += 1;
-                self.queues.put(key, queue);
-            }
+        match self.queues.get_mut(self.base.as_ref(), &key)? {
+            Some(queue) => queue.messages += 1,
             None => {
                 let due_at_ms = self.stamp_ms;
                 let queue = model::Queue {
@@ -95,29 +96,18 @@ impl Machine {
         let place = WaitingKey::of(message.id, content(message));
         let key = place.queue.clone();
         self.waiting.remove(&place);
-        if let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)? {
+        if let Some(queue) = self.queues.get_mut(self.base.as_ref(), &key)? {
             queue.messages = queue.messages.saturating_sub(1);
             if queue.messages == 0 {
-                self.due.remove(&DueKey { due_at_ms: queue.due_at_ms, queue: key.clone() });
-                self.queues.remove(&key);
-            } else {
-                if moves {
-                    queue.failures = 0;
-                    queue.failing_since_ms = 0;
-                    self.set_due(&key, &mut queue, self.stamp_ms);
+                if !key.is_esme() {
+                    self.due.remove(&DueKey { due_at_ms: queue.due_at_ms, queue: key.clone() });
                 }
-                self.queues.put(key.clone(), queue);
+                self.queues.remove(&key);
+            } else if moves {
+                go_at(&mut self.due, &key, queue, self.stamp_ms);
             }
         }
         Ok(key)
-    }
-
-    fn set_due(&mut self, key: &QueueKey, queue: &mut model::Queue, due_at_ms: u64) {
-        if !key.is_esme() && queue.due_at_ms != due_at_ms {
-            self.due.remove(&DueKey { due_at_ms: queue.due_at_ms, queue: key.clone() });
-            self.due.put(DueKey { due_at_ms, queue: key.clone() }, ());
-        }
-        queue.due_at_ms = due_at_ms;
     }
 
     pub(super) fn attempt_done(
@@ -153,14 +143,13 @@ impl Machine {
         let key = QueueKey::of(content(&message));
         if !key.is_esme()
             && !scheduled
-            && let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)?
+            && let Some(queue) = self.queues.get_mut(self.base.as_ref(), &key)?
         {
             queue.failures += u32::from(counts);
             if queue.failing_since_ms == 0 && !command.put_off {
                 queue.failing_since_ms = command.at_ms;
             }
-            self.set_due(&key, &mut queue, command.due_at_ms);
-            self.queues.put(key, queue);
+            set_due(&mut self.due, &key, queue, command.due_at_ms);
         }
         self.messages.put(command.id, message.clone());
         changes.push(Change::Retry(message.clone()));
@@ -228,11 +217,10 @@ impl Machine {
         let key = QueueKey::of(submission);
         self.enqueue(&message)?;
         if !key.is_esme()
-            && let Some(mut queue) = self.queues.get(self.base.as_ref(), &key)?
+            && let Some(queue) = self.queues.get_mut(self.base.as_ref(), &key)?
             && queue.messages == 1
         {
-            self.set_due(&key, &mut queue, message.due_at_ms);
-            self.queues.put(key, queue);
+            set_due(&mut self.due, &key, queue, message.due_at_ms);
         }
         self.messages.put(message.id, message.clone());
         // Whoever reported it is told as of an attempt, the queue as of a new message.
@@ -292,7 +280,7 @@ impl Machine {
             Some(receipt) => self.store(receipt, changes)?,
             None => 0,
         };
-        let record = FinalRecord {
+        let record = Arc::new(FinalRecord {
             id: command.id,
             state: state as i32,
             final_at_ms: command.at_ms,
@@ -318,13 +306,13 @@ impl Machine {
             cdr,
             recorded_at_ms: self.stamp_ms,
             delivery_pending: state != MessageState::Delivered && self.pending.has(submission),
-        };
+        });
         // A receipt or an alert that arrived has nothing more to tell.
         let told = matches!(submission.kind(), MessageKind::Receipt | MessageKind::Alert);
         if !told || state != MessageState::Delivered {
             self.finals.insert(record.clone());
         }
-        Ok(Outcome::Finished { record: Box::new(record) })
+        Ok(Outcome::Finished { record })
     }
 
     /// A report says that a number was reached: what waits for it may go at once.
@@ -332,9 +320,10 @@ impl Machine {
         if key.is_esme() {
             return Ok(());
         }
-        let Some(queue) = self.queues.get(self.base.as_ref(), key)? else { return Ok(()) };
+        let Some(queue) = self.queues.get_mut(self.base.as_ref(), key)? else { return Ok(()) };
         if queue.failures > 0 {
-            self.wake(key.clone(), queue, changes);
+            go_at(&mut self.due, key, queue, self.stamp_ms);
+            changes.push(Change::Woken(key.clone()));
         }
         Ok(())
     }
@@ -419,19 +408,12 @@ impl Machine {
 
     pub(super) fn queue_wake(&mut self, command: &model::QueueWake, changes: &mut Vec<Change>) -> io::Result<Outcome> {
         let key = QueueKey::new(command.kind(), &command.key);
-        let Some(queue) = self.queues.get(self.base.as_ref(), &key)? else {
+        let Some(queue) = self.queues.get_mut(self.base.as_ref(), &key)? else {
             return Ok(Outcome::NotFound);
         };
-        self.wake(key, queue, changes);
-        Ok(Outcome::Done)
-    }
-
-    fn wake(&mut self, key: QueueKey, mut queue: model::Queue, changes: &mut Vec<Change>) {
-        queue.failures = 0;
-        queue.failing_since_ms = 0;
-        self.set_due(&key, &mut queue, self.stamp_ms);
-        self.queues.put(key.clone(), queue);
+        go_at(&mut self.due, &key, queue, self.stamp_ms);
         changes.push(Change::Woken(key));
+        Ok(Outcome::Done)
     }
 
     pub(super) fn purge_finals(&mut self, before_ms: u64) -> io::Result<Outcome> {
@@ -520,6 +502,22 @@ fn with_payload(tlvs: Bytes, payload: Option<Bytes>) -> Option<Bytes> {
         kept.push(Tag::MESSAGE_PAYLOAD, &payload).ok()?;
     }
     Some(Bytes::copy_from_slice(kept.as_bytes()))
+}
+
+/// Moves a queue to another time.
+fn set_due(due: &mut Table<DueKey, ()>, key: &QueueKey, queue: &mut model::Queue, due_at_ms: u64) {
+    if !key.is_esme() && queue.due_at_ms != due_at_ms {
+        due.remove(&DueKey { due_at_ms: queue.due_at_ms, queue: key.clone() });
+        due.put(DueKey { due_at_ms, queue: key.clone() }, ());
+    }
+    queue.due_at_ms = due_at_ms;
+}
+
+/// Lets a queue go from `at_ms` on, as one that never failed: its number was reached.
+fn go_at(due: &mut Table<DueKey, ()>, key: &QueueKey, queue: &mut model::Queue, at_ms: u64) {
+    queue.failures = 0;
+    queue.failing_since_ms = 0;
+    set_due(due, key, queue, at_ms);
 }
 
 /// The submission inside a stored message.

@@ -33,6 +33,7 @@ use keys::{DueKey, QueueKey, WaitingKey};
 pub use links::link_id_key;
 use pending::Pending;
 use resident::Resident;
+use smol_str::SmolStr;
 use table::{Table, Value};
 
 use crate::model;
@@ -70,9 +71,9 @@ pub enum Change {
     /// A queue is due at once.
     Woken(QueueKey),
     /// The number has a delivery pending flag more.
-    Pending(Arc<str>),
+    Pending(SmolStr),
     /// The number has no delivery pending flags any more: they were told of, or are over.
-    NotPending(Arc<str>),
+    NotPending(SmolStr),
     /// Accounts, routes, links, handsets or settings changed.
     Config,
     /// A bind was registered or removed.

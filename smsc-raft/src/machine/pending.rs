@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
-use std::sync::Arc;
 
 use super::base::{Base, TableId};
 use super::keys::QueueKey;
@@ -16,6 +15,7 @@ use super::resident::Resident;
 use super::{Change, Machine};
 use crate::model::{DeliveryPending, MessageKind, NumberReached, QueueKind, Submission};
 use crate::outcome::Outcome;
+use smol_str::SmolStr;
 
 /// Flags that there may be in all: some 20 MB.
 const PENDING_MAX: usize = 100_000;
@@ -60,11 +60,11 @@ impl Pending {
     }
 
     /// See [`Machine::pending_numbers`].
-    pub fn numbers(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, u64)> {
+    pub fn numbers(&self, after: Option<&str>, limit: usize) -> Vec<(SmolStr, u64)> {
         // No account sorts behind this one.
         let after = after.map(|number| (number.to_owned(), String::from(char::MAX)));
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut found: Vec<(Arc<str>, u64)> = Vec::new();
+        let mut found: Vec<(SmolStr, u64)> = Vec::new();
         for ((number, _), flag) in self.rows.range(from) {
             if let Some((_, set_at_ms)) = found.last_mut().filter(|row| *row.0 == **number) {
                 *set_at_ms = flag.set_at_ms.min(*set_at_ms);
@@ -73,7 +73,7 @@ impl Pending {
             if found.len() == limit {
                 break;
             }
-            found.push((Arc::from(number.as_str()), flag.set_at_ms));
+            found.push((SmolStr::from(number.as_str()), flag.set_at_ms));
         }
         found
     }
@@ -114,7 +114,7 @@ impl Machine {
         }
         let set_at_ms = before.map_or(flag.set_at_ms, |before| before.set_at_ms);
         pending.over_from_ms = pending.over_from_ms.min(flag.expires_at_ms);
-        changes.push(Change::Pending(Arc::from(flag.number.as_str())));
+        changes.push(Change::Pending(SmolStr::from(flag.number.as_str())));
         pending.rows.put(key, DeliveryPending { set_at_ms, ..flag });
         Outcome::Done
     }
@@ -129,7 +129,7 @@ impl Machine {
         if flags.is_empty() {
             return Ok(Outcome::NotFound);
         }
-        changes.push(Change::NotPending(Arc::from(command.number.as_str())));
+        changes.push(Change::NotPending(SmolStr::from(command.number.as_str())));
         for (key, flag) in flags {
             self.pending.remove(&key);
             // An account that was deleted has nobody to tell.
@@ -150,7 +150,7 @@ impl Machine {
         for key in over {
             self.pending.remove(&key);
             if !self.pending.has_number(&key.0) {
-                changes.push(Change::NotPending(Arc::from(key.0)));
+                changes.push(Change::NotPending(SmolStr::from(key.0)));
             }
         }
         self.pending.find_over_from();

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 
 use super::base::TableId;
 use super::keys::{DueKey, QueueKey, WaitingKey};
@@ -226,7 +227,7 @@ impl Machine {
 
     /// Up to `limit` numbers behind `after` that have delivery pending flags, in order, each with the time at which its
     /// first flag of an account was set (UTC milliseconds).
-    pub fn pending_numbers(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, u64)> {
+    pub fn pending_numbers(&self, after: Option<&str>, limit: usize) -> Vec<(SmolStr, u64)> {
         self.pending.numbers(after, limit)
     }
 

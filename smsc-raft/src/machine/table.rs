@@ -4,6 +4,7 @@
 //! its changes are a frozen layer between the overlay and the base.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -100,14 +101,35 @@ impl<K: Key, V: Value> Table<K, V> {
     /// # Errors
     /// The base cannot be read.
     pub fn get(&self, base: &dyn Base, key: &K) -> io::Result<Option<V>> {
-        if let Some(slot) = self.active.get(key) {
+        match self.active.get(key) {
+            Some(slot) => Ok(slot.value.clone()),
+            None => Self::get_below(self.id, self.frozen.as_deref(), base, key),
+        }
+    }
+
+    /// The value of a key, to be changed where it is. What it weighs must stay about the same.
+    ///
+    /// # Errors
+    /// The base cannot be read.
+    pub fn get_mut(&mut self, base: &dyn Base, key: &K) -> io::Result<Option<&mut V>> {
+        match self.active.entry(key.clone()) {
+            Entry::Occupied(slot) => Ok(slot.into_mut().value.as_mut()),
+            Entry::Vacant(place) => {
+                let Some(value) = Self::get_below(self.id, self.frozen.as_deref(), base, key)? else {
+                    return Ok(None);
+                };
+                self.weight += value.weight() + ROW_OVERHEAD;
+                Ok(place.insert(Slot { value: Some(value), below: true }).value.as_mut())
+            }
+        }
+    }
+
+    fn get_below(id: TableId, frozen: Option<&Layer<K, V>>, base: &dyn Base, key: &K) -> io::Result<Option<V>> {
+        if let Some(slot) = frozen.and_then(|layer| layer.get(key)) {
             return Ok(slot.value.clone());
         }
-        if let Some(slot) = self.frozen.as_ref().and_then(|layer| layer.get(key)) {
-            return Ok(slot.value.clone());
-        }
-        match base.get(self.id, &key.encode())? {
-            Some(bytes) => V::decode(bytes).map(Some).ok_or_else(|| corrupt(self.id)),
+        match base.get(id, &key.encode())? {
+            Some(bytes) => V::decode(bytes).map(Some).ok_or_else(|| corrupt(id)),
             None => Ok(None),
         }
     }
@@ -328,6 +350,10 @@ mod tests {
                 }
                 for k in 0..40 {
                     prop_assert_eq!(table.get(&base, &k).unwrap(), model.get(&k).copied());
+                    if let Step::Put(touched, _) = step && k % 8 == touched % 8 {
+                        let changed = table.get_mut(&base, &k).unwrap().map(|value| { *value ^= 1; *value });
+                        prop_assert_eq!(changed, model.get_mut(&k).map(|value| { *value ^= 1; *value }));
+                    }
                 }
             }
         }

@@ -247,7 +247,7 @@ fn a_reached_number_has_an_alert_stored_for_each_account_that_asked() {
     world.checkpoint();
     world.reopen();
     let numbers: Vec<_> = world.machine.pending_numbers(Some("1555"), 1).into_iter().map(|row| row.0).collect();
-    assert_eq!(numbers, ["15551".into()]);
+    assert_eq!(numbers, ["15551"]);
     let (outcomes, changes) = world.apply(2_000, [reached("15551"), reached("15551"), reached("7")]);
     assert_eq!(outcomes, [Outcome::Done, Outcome::NotFound, Outcome::NotFound]);
     let queued = |change: &Change| match change {

@@ -3,6 +3,7 @@
 //! At least once: the contract allows a second delivery of the stored one when a leader dies at the wrong moment.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use smsc_proto::types::{ReceiptRequest, RegisteredDelivery};
 use smsc_raft::model::{FinalRecord, MessageState};
@@ -12,7 +13,7 @@ use super::{Invariant, Seen};
 
 #[derive(Default)]
 pub(super) struct ReceiptDelivered {
-    finals: BTreeMap<u64, Box<FinalRecord>>,
+    finals: BTreeMap<u64, Arc<FinalRecord>>,
 }
 
 impl Invariant for ReceiptDelivered {

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use smol_str::SmolStr;
 use smsc_raft::leadership::Leadership;
 use smsc_raft::machine::{Change, Machine};
 use smsc_raft::model::command::Op;
@@ -342,7 +343,7 @@ impl Driver {
                 self.metrics.attempts(LinkKind::Smpp).inc(attempt_result(&result));
                 self.engine.link_outcome(now_ms, id, result);
             }
-            LinkEvent::Reachable { number } => self.engine.reachable(now_ms, &Arc::from(number)),
+            LinkEvent::Reachable { number } => self.engine.reachable(now_ms, &SmolStr::from(number)),
             LinkEvent::Report(report) => {
                 let id = report.message.id;
                 // As it is now: its end may have been recorded since the link has looked.

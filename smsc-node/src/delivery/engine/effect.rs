@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
 use smsc_proto::status::CommandStatus;
 use smsc_proto::types::NetworkErrorCode;
 use smsc_raft::machine::keys::{DueKey, QueueKey};
@@ -116,7 +117,7 @@ pub enum Load {
     /// Numbers with delivery pending flags.
     Pending {
         /// The last one read.
-        after: Option<Arc<str>>,
+        after: Option<SmolStr>,
         /// At most so many.
         limit: usize,
     },
@@ -157,7 +158,7 @@ pub enum Loaded {
         /// What was asked.
         limit: usize,
         /// The numbers, each with the time of its first flag.
-        numbers: Vec<(Arc<str>, u64)>,
+        numbers: Vec<(SmolStr, u64)>,
     },
 }
 
@@ -179,7 +180,7 @@ pub enum Effect {
     /// `DeliveryEngine::link_outcome`.
     SendToLink {
         /// The link.
-        link: Arc<str>,
+        link: SmolStr,
         /// The message.
         message: Arc<Message>,
     },
@@ -188,7 +189,7 @@ pub enum Effect {
         /// The message.
         message: Arc<Message>,
         /// The number.
-        number: Arc<str>,
+        number: SmolStr,
         /// The range it belongs to; `None` when the operator removed it.
         range: Option<Arc<HandsetRange>>,
         /// When the number's attempts began to fail; 0 when the last one did not. UTC milliseconds.
@@ -198,7 +199,7 @@ pub enum Effect {
     /// reached.
     WatchHandset {
         /// The number.
-        number: Arc<str>,
+        number: SmolStr,
         /// The range it belongs to.
         range: Arc<HandsetRange>,
         /// When the number's attempts began to fail; UTC milliseconds.

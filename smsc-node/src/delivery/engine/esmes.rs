@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use smol_str::SmolStr;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{Message, MessageKind, QueueKind, Submission};
 
@@ -45,7 +46,7 @@ impl Receiver {
 
 #[derive(Debug)]
 struct Session {
-    account: Arc<str>,
+    account: SmolStr,
     receiver: Receiver,
     unanswered: HashSet<u64>,
     /// Takes nothing more, but what it has may still be answered.
@@ -101,11 +102,11 @@ impl EsmeQueue {
 /// The accounts that have a receiver bound, and their sessions.
 #[derive(Debug)]
 pub(super) struct Esmes {
-    queues: HashMap<Arc<str>, EsmeQueue>,
+    queues: HashMap<SmolStr, EsmeQueue>,
     sessions: HashMap<u64, Session>,
-    timers: BTreeSet<(u64, Arc<str>)>,
+    timers: BTreeSet<(u64, SmolStr)>,
     /// Queues that could take more than there was room for, in turn.
-    hungry: VecDeque<Arc<str>>,
+    hungry: VecDeque<SmolStr>,
     messages_max: usize,
     put_off: usize,
 }
@@ -137,7 +138,7 @@ impl Esmes {
         self.put_off -= usize::from(queue.put_off.remove(&(due_at_ms, place)));
     }
 
-    fn set_timer(&mut self, account: &Arc<str>) {
+    fn set_timer(&mut self, account: &SmolStr) {
         let Some(queue) = self.queues.get_mut(account) else { return };
         let next = queue.next_timer_ms();
         if queue.timer_ms == next {
@@ -211,7 +212,7 @@ impl DeliveryEngine {
         if esmes.sessions.contains_key(&session_id) {
             return;
         }
-        let account: Arc<str> = Arc::from(system_id);
+        let account: SmolStr = SmolStr::from(system_id);
         let window = receiver.window.max(1);
         let receiver = Receiver { window, ..receiver };
         let session = Session { account: account.clone(), receiver, unanswered: HashSet::new(), retired: false };
@@ -262,7 +263,7 @@ impl DeliveryEngine {
     }
 
     /// Nobody is bound: what is ready and what is put off waits in the store.
-    fn drop_esme(&mut self, account: &Arc<str>) {
+    fn drop_esme(&mut self, account: &SmolStr) {
         let Some(mut queue) = self.esmes.queues.remove(account) else { return };
         for place in queue.ready.drop_held() {
             self.index.remove(place.id);
@@ -319,7 +320,7 @@ impl DeliveryEngine {
 
     /// Sends what is ready as far as windows allow, and reads on when little is left. What is ready does not wait for
     /// what was put off before it and is to be read again.
-    pub(super) fn pump_esme(&mut self, now_ms: u64, account: &Arc<str>) {
+    pub(super) fn pump_esme(&mut self, now_ms: u64, account: &SmolStr) {
         if self.paused {
             return;
         }
@@ -362,7 +363,7 @@ impl DeliveryEngine {
     }
 
     /// No receiver serves this message's number: those behind it do not wait for it.
-    fn put_off_unserved(&mut self, now_ms: u64, account: &Arc<str>, place: Position) {
+    fn put_off_unserved(&mut self, now_ms: u64, account: &SmolStr, place: Position) {
         let esmes = &mut self.esmes;
         let Some(queue) = esmes.queues.get_mut(account) else { return };
         let due_at_ms = now_ms.saturating_add(UNSERVED_MS);
@@ -381,7 +382,7 @@ impl DeliveryEngine {
         esmes.set_timer(account);
     }
 
-    fn load_esme(&mut self, account: &Arc<str>) {
+    fn load_esme(&mut self, account: &SmolStr) {
         let room = self.esmes.messages_max.saturating_sub(self.index.to_esmes());
         let Some(queue) = self.esmes.queues.get_mut(account) else { return };
         if queue.ready.all_read() || queue.ready.len() > queue.window {
@@ -396,7 +397,7 @@ impl DeliveryEngine {
         }
         let limit = (queue.ready_max() - queue.ready.len().min(queue.ready_max())).min(LOAD_MESSAGES).min(room).max(1);
         if let Some(from) = queue.ready.begin_load() {
-            let key = QueueKey { kind: QueueKind::Esme as u8, key: account.clone() };
+            let key = QueueKey::new(QueueKind::Esme, account);
             self.effects.push_back(Effect::Load(Load::Queue { key, from, limit }));
         }
     }
@@ -491,7 +492,7 @@ impl DeliveryEngine {
     }
 
     /// Everything that is put off may go now.
-    pub(super) fn esme_woken(&mut self, now_ms: u64, account: &Arc<str>) {
+    pub(super) fn esme_woken(&mut self, now_ms: u64, account: &SmolStr) {
         let Some(queue) = self.esmes.queues.get_mut(account) else { return };
         if queue.reread_at_ms.is_some() {
             queue.reread_at_ms = Some(now_ms);
@@ -508,7 +509,7 @@ impl DeliveryEngine {
         }
     }
 
-    fn take_up_put_off(&mut self, now_ms: u64, until_ms: u64, account: &Arc<str>) {
+    fn take_up_put_off(&mut self, now_ms: u64, until_ms: u64, account: &SmolStr) {
         let Some(queue) = self.esmes.queues.get_mut(account) else { return };
         while let Some((due_at_ms, place)) = queue.put_off.first().copied() {
             if due_at_ms > until_ms {

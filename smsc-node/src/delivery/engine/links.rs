@@ -7,9 +7,9 @@
 //! that others need.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
 
 use super::EngineConfig;
+use smol_str::SmolStr;
 
 /// How long a link that nobody has told of may still come up before its messages are put off: what a new leader needs
 /// to connect.
@@ -41,16 +41,16 @@ pub struct LinkCapacity {
 /// Numbers that wait for a link, by account.
 #[derive(Debug, Default)]
 struct Line {
-    by_account: HashMap<Arc<str>, VecDeque<Arc<str>>>,
+    by_account: HashMap<SmolStr, VecDeque<SmolStr>>,
     /// Accounts that have numbers in line, the next one in front.
-    turns: VecDeque<Arc<str>>,
+    turns: VecDeque<SmolStr>,
     len: usize,
     /// When the next number of an account that finds no place is to come back. Microseconds.
-    later_us: HashMap<Arc<str>, u64>,
+    later_us: HashMap<SmolStr, u64>,
 }
 
 impl Line {
-    fn push(&mut self, account: &Arc<str>, number: Arc<str>) {
+    fn push(&mut self, account: &SmolStr, number: SmolStr) {
         let numbers = self.by_account.entry(account.clone()).or_default();
         if numbers.is_empty() {
             self.turns.push_back(account.clone());
@@ -59,7 +59,7 @@ impl Line {
         self.len += 1;
     }
 
-    fn pop(&mut self) -> Option<Arc<str>> {
+    fn pop(&mut self) -> Option<SmolStr> {
         let account = self.turns.pop_front()?;
         let numbers = self.by_account.get_mut(&account)?;
         let number = numbers.pop_front();
@@ -74,7 +74,7 @@ impl Line {
 
     /// When a number without a place in line is to come back, with one message of the line each `pace_us`: behind those
     /// of its account that were sent away before, as if they stood in line.
-    fn later_ms(&mut self, now_ms: u64, account: &Arc<str>, pace_us: u64) -> u64 {
+    fn later_ms(&mut self, now_ms: u64, account: &SmolStr, pace_us: u64) -> u64 {
         let accounts = self.turns.len().max(1) as u64;
         let earliest_us = now_ms * 1_000 + (self.len as u64 * pace_us).max(PUT_OFF_MS_MIN * 1_000);
         let latest_us = (now_ms + PUT_OFF_MS_MAX) * 1_000;
@@ -169,8 +169,8 @@ pub(super) enum Answer {
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Links {
-    links: HashMap<Arc<str>, Link>,
-    timers: BTreeSet<(u64, Arc<str>)>,
+    links: HashMap<SmolStr, Link>,
+    timers: BTreeSet<(u64, SmolStr)>,
     line_max: usize,
     started_ms: u64,
 }
@@ -190,7 +190,7 @@ impl Links {
     }
 
     /// Links whose rate, pause or grace is over.
-    pub fn due(&mut self, now_ms: u64) -> Vec<Arc<str>> {
+    pub fn due(&mut self, now_ms: u64) -> Vec<SmolStr> {
         let mut due = Vec::new();
         while let Some((at_ms, name)) = self.timers.first().cloned() {
             if at_ms > now_ms {
@@ -205,7 +205,7 @@ impl Links {
         due
     }
 
-    pub fn set_up(&mut self, name: &Arc<str>, capacity: LinkCapacity) {
+    pub fn set_up(&mut self, name: &SmolStr, capacity: LinkCapacity) {
         let link = self.links.entry(name.clone()).or_insert_with(Link::down);
         if !link.up {
             (link.paused_until_ms, link.ask_us) = (0, 0);
@@ -214,14 +214,14 @@ impl Links {
         link.capacity = LinkCapacity { window: capacity.window.max(1), ..capacity };
     }
 
-    pub fn set_down(&mut self, name: &Arc<str>) {
+    pub fn set_down(&mut self, name: &SmolStr) {
         let link = self.links.entry(name.clone()).or_insert_with(Link::down);
         (link.up, link.told, link.paused_until_ms) = (false, true, 0);
     }
 
     /// The time before which a number that found the link down does not ask again, given when its schedule would have it
     /// ask. UTC milliseconds.
-    pub fn ask_again_ms(&mut self, now_ms: u64, name: &Arc<str>, scheduled_ms: u64) -> u64 {
+    pub fn ask_again_ms(&mut self, now_ms: u64, name: &SmolStr, scheduled_ms: u64) -> u64 {
         let link = self.links.entry(name.clone()).or_insert_with(Link::down);
         let now_us = now_ms.saturating_mul(1_000);
         if link.ask_us > now_us.saturating_add(DOWN_ROUND_US) {
@@ -232,7 +232,7 @@ impl Links {
         scheduled_ms.max(at_us / 1_000)
     }
 
-    pub fn pause(&mut self, name: &Arc<str>, until_ms: u64) {
+    pub fn pause(&mut self, name: &SmolStr, until_ms: u64) {
         if let Some(link) = self.links.get_mut(name) {
             link.paused_until_ms = link.paused_until_ms.max(until_ms);
         }
@@ -248,14 +248,7 @@ impl Links {
     }
 
     /// Offers the message that a number of `account` has in front. With `in_turn` it comes from the line itself.
-    pub fn offer(
-        &mut self,
-        now_ms: u64,
-        name: &Arc<str>,
-        account: &Arc<str>,
-        number: &Arc<str>,
-        in_turn: bool,
-    ) -> Answer {
+    pub fn offer(&mut self, now_ms: u64, name: &SmolStr, account: &SmolStr, number: &SmolStr, in_turn: bool) -> Answer {
         if !self.is_up(now_ms, name) {
             return Answer::Down;
         }
@@ -291,7 +284,7 @@ impl Links {
     }
 
     /// The number whose turn it is, if the link takes a message or takes none any more.
-    pub fn next_in_line(&mut self, now_ms: u64, name: &Arc<str>) -> Option<Arc<str>> {
+    pub fn next_in_line(&mut self, now_ms: u64, name: &SmolStr) -> Option<SmolStr> {
         let may_take = self.is_up(now_ms, name);
         let link = self.links.get_mut(name)?;
         if link.takes(now_ms) || !may_take {
@@ -301,7 +294,7 @@ impl Links {
         None
     }
 
-    fn set_timer(&mut self, name: &Arc<str>) {
+    fn set_timer(&mut self, name: &SmolStr) {
         let Some(link) = self.links.get_mut(name) else { return };
         let open_at_ms = link.open_at_ms();
         // With a full window it is an answer that moves the line.
@@ -323,8 +316,8 @@ impl Links {
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> Arc<str> {
-        Arc::from(text)
+    fn name(text: &str) -> SmolStr {
+        SmolStr::from(text)
     }
 
     fn links() -> Links {

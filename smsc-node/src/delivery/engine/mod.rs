@@ -36,6 +36,7 @@ pub use links::LinkCapacity;
 use links::Links;
 use numbers::Numbers;
 use pending::Pending;
+use smol_str::SmolStr;
 use smsc_raft::machine::Change;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{Message, Settings, Submission};
@@ -70,7 +71,7 @@ enum State {
     /// Sent to a session, not answered.
     OnSession(u64),
     /// Sent to a link, not answered.
-    OnLink(Arc<str>),
+    OnLink(SmolStr),
     /// Its outcome is proposed.
     Recording {
         /// The outcome is that it has left: delivered, or accepted by another message centre.
@@ -100,7 +101,7 @@ struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum With {
     Session(u64),
-    Link(Arc<str>),
+    Link(SmolStr),
 }
 
 #[derive(Debug)]
@@ -195,7 +196,7 @@ impl DeliveryEngine {
         };
         // Handsets are part of this node; slow ones may have half of the numbers that are held.
         let handsets = LinkCapacity { window: config.window_messages / 10, rate_per_s: 0 };
-        engine.links.set_up(&Arc::from(LINK_HANDSET), handsets);
+        engine.links.set_up(&SmolStr::from(LINK_HANDSET), handsets);
         engine.scan_numbers();
         engine.scan_pending(None);
         engine

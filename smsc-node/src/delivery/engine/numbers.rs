@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use smol_str::SmolStr;
 use smsc_raft::machine::keys::{DueKey, QueueKey};
 use smsc_raft::model::command::Op;
 use smsc_raft::model::{Command, ErrorClass, Message, Queue, QueueKind, QueueWake};
@@ -33,11 +34,11 @@ struct NumberQueue {
     failures: u32,
     failing_since_ms: u64,
     /// It stands in this link's line.
-    in_line: Option<Arc<str>>,
+    in_line: Option<SmolStr>,
     /// Links that have refused the message in front, which others may take.
-    refused: Vec<Arc<str>>,
+    refused: Vec<SmolStr>,
     /// It was put off because this link is down.
-    waits_for: Option<Arc<str>>,
+    waits_for: Option<SmolStr>,
     /// It waits for its time and holds no messages meanwhile.
     parked: bool,
     /// The number became reachable while an attempt was under way.
@@ -49,9 +50,9 @@ struct NumberQueue {
 /// All queues towards numbers that the engine holds.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    queues: HashMap<Arc<str>, NumberQueue>,
+    queues: HashMap<SmolStr, NumberQueue>,
     /// The parked ones by due time.
-    parked: BTreeSet<(u64, Arc<str>)>,
+    parked: BTreeSet<(u64, SmolStr)>,
     /// Every queue of the store up to here, in order of due time, is held; `None`: all are.
     horizon: Option<DueKey>,
     /// A reading behind this place is under way.
@@ -123,7 +124,8 @@ impl Numbers {
     fn unpark(&mut self, number: &str) {
         let Some(queue) = self.queues.get_mut(number).filter(|queue| queue.parked) else { return };
         queue.parked = false;
-        let key = (queue.due_at_ms, self.queues.get_key_value(number).map_or(Arc::from(number), |row| row.0.clone()));
+        let key =
+            (queue.due_at_ms, self.queues.get_key_value(number).map_or(SmolStr::from(number), |row| row.0.clone()));
         self.parked.remove(&key);
     }
 
@@ -193,7 +195,7 @@ impl DeliveryEngine {
     }
 
     /// Does the next thing that a queue waits for, if its time has come.
-    pub(super) fn pump_number(&mut self, now_ms: u64, number: &Arc<str>) {
+    pub(super) fn pump_number(&mut self, now_ms: u64, number: &SmolStr) {
         while !self.paused {
             let Some(queue) = self.numbers.queues.get_mut(number) else { return };
             if queue.busy.is_some() || queue.in_line.is_some() {
@@ -234,15 +236,15 @@ impl DeliveryEngine {
 
     /// Offers the message in front to the links that lead to it, the best one that is connected first. `turn` is the
     /// link in whose line its turn has come.
-    fn offer_number(&mut self, now_ms: u64, number: &Arc<str>, place: Position, turn: Option<&Arc<str>>) {
+    fn offer_number(&mut self, now_ms: u64, number: &SmolStr, place: Position, turn: Option<&SmolStr>) {
         let Some(entry) = self.index.get(place.id) else { return };
         let Some(queue) = self.numbers.queues.get(number) else { return };
         let submission = content(&entry.message);
-        let account: Arc<str> = Arc::from(submission.account.as_str());
+        let account: SmolStr = SmolStr::from(submission.account.as_str());
         let choices = self.routes.links(&entry.message, now_ms);
-        let up = |link: &&Arc<str>| !queue.refused.contains(link) && self.links.is_up(now_ms, link);
+        let up = |link: &&SmolStr| !queue.refused.contains(link) && self.links.is_up(now_ms, link);
         let Some(link) = choices.iter().find(up) else {
-            let down = choices.first().cloned().unwrap_or_else(|| Arc::from(submission.link.as_str()));
+            let down = choices.first().cloned().unwrap_or_else(|| SmolStr::from(submission.link.as_str()));
             return self.put_off(now_ms, number, place, &down, None);
         };
         match self.links.offer(now_ms, link, &account, number, turn == Some(link)) {
@@ -258,7 +260,7 @@ impl DeliveryEngine {
         }
     }
 
-    fn send_number(&mut self, number: &Arc<str>, place: Position, link: Arc<str>) {
+    fn send_number(&mut self, number: &SmolStr, place: Position, link: SmolStr) {
         let Some(queue) = self.numbers.queues.get_mut(number) else { return };
         let Some(entry) = self.index.get_mut(place.id) else { return };
         queue.backlog.remove(place);
@@ -276,7 +278,7 @@ impl DeliveryEngine {
     }
 
     /// Nothing can be sent: until `at_ms` because the line is long, or on the schedule of a link that is down.
-    fn put_off(&mut self, now_ms: u64, number: &Arc<str>, place: Position, link: &Arc<str>, at_ms: Option<u64>) {
+    fn put_off(&mut self, now_ms: u64, number: &SmolStr, place: Position, link: &SmolStr, at_ms: Option<u64>) {
         let Some(queue) = self.numbers.queues.get_mut(number) else { return };
         let Some(entry) = self.index.get(place.id) else { return };
         queue.backlog.remove(place);
@@ -297,12 +299,12 @@ impl DeliveryEngine {
 
     /// A link is connected and takes so much; also tells of a change. What waits for it moves at once.
     pub fn link_up(&mut self, now_ms: u64, name: &str, capacity: LinkCapacity) {
-        let link: Arc<str> = Arc::from(name);
+        let link: SmolStr = SmolStr::from(name);
         self.links.set_up(&link, capacity);
         let mut back: Vec<_> =
             self.numbers.queues.iter().filter(|row| row.1.waits_for.as_ref() == Some(&link)).collect();
         back.sort_unstable_by_key(|row| (row.1.due_at_ms, row.0.clone()));
-        let back: Vec<Arc<str>> = back.into_iter().map(|row| row.0.clone()).collect();
+        let back: Vec<SmolStr> = back.into_iter().map(|row| row.0.clone()).collect();
         for number in back {
             if let Some(queue) = self.numbers.queues.get_mut(&number) {
                 queue.waits_for = None;
@@ -314,14 +316,14 @@ impl DeliveryEngine {
 
     /// A link is not connected any more. What it has not answered stays with it until its owner has reported each.
     pub fn link_down(&mut self, now_ms: u64, name: &str) {
-        let link: Arc<str> = Arc::from(name);
+        let link: SmolStr = SmolStr::from(name);
         self.links.set_down(&link);
         self.pump_link(now_ms, &link);
     }
 
     /// A link takes nothing until then: its message centre throttles. UTC milliseconds.
     pub fn link_paused(&mut self, name: &str, until_ms: u64) {
-        self.links.pause(&Arc::from(name), until_ms);
+        self.links.pause(&SmolStr::from(name), until_ms);
     }
 
     pub(super) fn links_timeout(&mut self, now_ms: u64) {
@@ -331,7 +333,7 @@ impl DeliveryEngine {
     }
 
     /// Sends from a link's line as far as its window and rate allow.
-    fn pump_link(&mut self, now_ms: u64, link: &Arc<str>) {
+    fn pump_link(&mut self, now_ms: u64, link: &SmolStr) {
         while !self.paused
             && let Some(number) = self.links.next_in_line(now_ms, link)
         {
@@ -354,7 +356,7 @@ impl DeliveryEngine {
         }
     }
 
-    fn park_number(&mut self, number: &Arc<str>) {
+    fn park_number(&mut self, number: &SmolStr) {
         let numbers = &mut self.numbers;
         let Some(queue) = numbers.queues.get_mut(number) else { return };
         let due_at_ms = queue.due_at_ms;
@@ -366,20 +368,20 @@ impl DeliveryEngine {
             numbers.parked.insert((due_at_ms, number.clone()));
         }
         // Others that are due as late were let go of; with this one among them, those that are due sooner have room.
-        if !numbers.knows(due_at_ms, &QueueKey { kind: QueueKind::Number as u8, key: number.clone() }) {
+        if !numbers.knows(due_at_ms, &QueueKey::new(QueueKind::Number, number)) {
             numbers.remove(number);
             self.scan_numbers_when_few();
         }
     }
 
-    fn load_number(&mut self, number: &Arc<str>) {
+    fn load_number(&mut self, number: &SmolStr) {
         let Some(queue) = self.numbers.queues.get(number) else { return };
         let held_max = self.numbers.held_max(queue, self.index.to_numbers());
         let limit = held_max.saturating_sub(queue.backlog.len()).max(1);
         let Some(from) = self.numbers.queues.get_mut(number).and_then(|queue| queue.backlog.begin_load()) else {
             return;
         };
-        let key = QueueKey { kind: QueueKind::Number as u8, key: number.clone() };
+        let key = QueueKey::new(QueueKind::Number, number);
         self.effects.push_back(Effect::Load(Load::Queue { key, from, limit }));
     }
 
@@ -499,7 +501,7 @@ impl DeliveryEngine {
     }
 
     /// When a link cannot take a message, another one that leads there may at once.
-    fn or_fall_back(&mut self, now_ms: u64, id: u64, link: &Arc<str>, class: ErrorClass) -> Option<u64> {
+    fn or_fall_back(&mut self, now_ms: u64, id: u64, link: &SmolStr, class: ErrorClass) -> Option<u64> {
         let entry = self.index.get(id)?;
         let queue = self.numbers.queues.get_mut(&entry.queue.key)?;
         if matches!(class, ErrorClass::Congestion | ErrorClass::LinkDown | ErrorClass::SystemFailure) {
@@ -554,7 +556,7 @@ impl DeliveryEngine {
     }
 
     /// The number of a simulated handset came back.
-    pub fn reachable(&mut self, now_ms: u64, number: &Arc<str>) {
+    pub fn reachable(&mut self, now_ms: u64, number: &SmolStr) {
         self.number_reached(now_ms, number);
         match self.numbers.queues.get_mut(number) {
             Some(queue) if queue.busy.is_some() => queue.wake = true,
@@ -565,12 +567,12 @@ impl DeliveryEngine {
         }
     }
 
-    fn propose_wake(&mut self, number: &Arc<str>) {
+    fn propose_wake(&mut self, number: &SmolStr) {
         let wake = QueueWake { kind: QueueKind::Number as i32, key: number.to_string() };
         self.effects.push_back(Effect::Propose(Command { op: Some(Op::QueueWake(wake)) }));
     }
 
-    pub(super) fn number_woken(&mut self, now_ms: u64, number: &Arc<str>) {
+    pub(super) fn number_woken(&mut self, now_ms: u64, number: &SmolStr) {
         if !self.numbers.queues.contains_key(number) {
             if !self.numbers.make_room(now_ms) {
                 // Its due time is the stamp of the log entry, which may be before now: look from the beginning.

@@ -6,8 +6,8 @@
 //! so.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
+use smol_str::SmolStr;
 use smsc_proto::tlv::Tlvs;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::command::Op;
@@ -27,7 +27,7 @@ const PENDING_MS: u64 = 7 * 86_400_000;
 /// The numbers that have flags.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    numbers: HashSet<Arc<str>>,
+    numbers: HashSet<SmolStr>,
     /// All of the store's were read; before, every number may have one.
     all_read: bool,
 }
@@ -66,11 +66,11 @@ pub(super) fn flag(message: &Message, queue: &QueueKey, ended: &Ended, now_ms: u
 }
 
 impl DeliveryEngine {
-    pub(super) fn scan_pending(&mut self, after: Option<Arc<str>>) {
+    pub(super) fn scan_pending(&mut self, after: Option<SmolStr>) {
         self.effects.push_back(Effect::Load(Load::Pending { after, limit: SCAN_NUMBERS }));
     }
 
-    pub(super) fn pending_loaded(&mut self, limit: usize, numbers: Vec<(Arc<str>, u64)>) {
+    pub(super) fn pending_loaded(&mut self, limit: usize, numbers: Vec<(SmolStr, u64)>) {
         let last = numbers.last().filter(|_| numbers.len() >= limit).map(|row| row.0.clone());
         for (number, since_ms) in numbers {
             self.watch_pending(number, since_ms);
@@ -81,11 +81,11 @@ impl DeliveryEngine {
         }
     }
 
-    pub(super) fn pending_set(&mut self, now_ms: u64, number: Arc<str>) {
+    pub(super) fn pending_set(&mut self, now_ms: u64, number: SmolStr) {
         self.watch_pending(number, now_ms);
     }
 
-    fn watch_pending(&mut self, number: Arc<str>, failing_since_ms: u64) {
+    fn watch_pending(&mut self, number: SmolStr, failing_since_ms: u64) {
         if let Some(range) = self.routes.handset(&number) {
             let range = range.clone();
             let (number, at_once) = (number.clone(), true);
@@ -100,12 +100,12 @@ impl DeliveryEngine {
             && let Some(source) = &submission.source
             && self.pending.numbers.contains(source.digits.as_str())
         {
-            self.number_reached(now_ms, &Arc::from(source.digits.as_str()));
+            self.number_reached(now_ms, &SmolStr::from(source.digits.as_str()));
         }
     }
 
     /// Those who asked to be told when this number can be reached are told.
-    pub(super) fn number_reached(&mut self, now_ms: u64, number: &Arc<str>) {
+    pub(super) fn number_reached(&mut self, now_ms: u64, number: &SmolStr) {
         if !self.pending.numbers.remove(number) && self.pending.all_read {
             return;
         }

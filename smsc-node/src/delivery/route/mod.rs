@@ -21,6 +21,7 @@ use list::NumberSet;
 use prefix::PrefixMap;
 pub use rule::{Query, Text};
 use rule::{Rule, Target};
+use smol_str::SmolStr;
 use smsc_proto::status::RefusalStatus;
 use smsc_raft::model::{Account, Address, HandsetRange, Message, NumberPlan, QueueKind, Route};
 
@@ -96,7 +97,7 @@ pub struct Explanation {
     /// The decision.
     pub decision: Result<Routed, RouteRefusal>,
     /// The links in the order in which they are tried, with the address that each is given.
-    pub links: Vec<(Arc<str>, Address)>,
+    pub links: Vec<(SmolStr, Address)>,
 }
 
 /// Where steps are told, if anybody listens.
@@ -197,7 +198,7 @@ impl RouteTable {
 
     /// The links that lead to a message's number, the best one first, as of `now_ms` (UTC milliseconds). When the routes
     /// have changed so that none does any more, the one that it was accepted for.
-    pub fn links(&self, message: &Message, now_ms: u64) -> Vec<Arc<str>> {
+    pub fn links(&self, message: &Message, now_ms: u64) -> Vec<SmolStr> {
         let stored = message.submission.as_ref().map_or("", |submission| submission.link.as_str());
         if !self.routes.is_empty() || !self.account_routes.is_empty() || !self.keywords.is_empty() {
             let rules = self.rules(message, now_ms);
@@ -205,7 +206,7 @@ impl RouteTable {
                 return rules.iter().filter_map(|rule| link_of(rule).cloned()).collect();
             }
         }
-        vec![Arc::from(if stored.is_empty() { LINK_HANDSET } else { stored })]
+        vec![SmolStr::from(if stored.is_empty() { LINK_HANDSET } else { stored })]
     }
 
     /// The address that a message is given towards a link, as the route that leads there has it written.
@@ -238,7 +239,7 @@ impl RouteTable {
                 rules.iter().filter_map(|rule| given(&rule)).collect()
             }
             Ok(Way::Handset) => {
-                vec![(Arc::from(LINK_HANDSET), number::rewritten(&number, query.destination, None))]
+                vec![(SmolStr::from(LINK_HANDSET), number::rewritten(&number, query.destination, None))]
             }
             Ok(Way::Esme(_)) | Err(_) => Vec::new(),
         };
@@ -356,7 +357,7 @@ fn routed(way: &Way<'_>, number: &str) -> Routed {
     Routed { kind, key: key.to_owned(), link: link.to_owned() }
 }
 
-fn link_of(rule: &Rule) -> Option<&Arc<str>> {
+fn link_of(rule: &Rule) -> Option<&SmolStr> {
     match &rule.target {
         Target::Link(link) => Some(link),
         Target::Esme(_) | Target::Refuse => None,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use regex::Regex;
+use smol_str::SmolStr;
 use smsc_proto::text::Alphabet;
 use smsc_raft::model::{Address, Route, Submission, TimeWindow};
 
@@ -78,7 +79,7 @@ impl Text<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     /// A link to numbers: the simulated handsets or another message centre.
-    Link(Arc<str>),
+    Link(SmolStr),
     /// An account's receivers.
     Esme(String),
     /// Nowhere.
@@ -92,10 +93,10 @@ impl Target {
             return Some(Self::Esme(system_id.to_owned()));
         }
         if let Some(name) = text.strip_prefix(TARGET_LINK) {
-            return Some(Self::Link(Arc::from(name)));
+            return Some(Self::Link(SmolStr::from(name)));
         }
         match text {
-            LINK_HANDSET => Some(Self::Link(Arc::from(LINK_HANDSET))),
+            LINK_HANDSET => Some(Self::Link(SmolStr::from(LINK_HANDSET))),
             TARGET_REFUSE => Some(Self::Refuse),
             _ => None,
         }
