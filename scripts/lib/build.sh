@@ -10,16 +10,17 @@ require_tools() {
     [ ${#missing[@]} -eq 0 ] || die "missing: ${missing[*]}; install them and try again"
 }
 
-# A C compiler builds the cryptography. As root on Debian it is installed; otherwise its absence is told.
+# A C compiler builds the cryptography, and with make the allocator. As root on Debian they are installed; otherwise
+# their absence is told.
 require_compiler() {
-    if command -v cc >/dev/null; then return 0; fi
+    if command -v cc >/dev/null && command -v make >/dev/null; then return 0; fi
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "installing gcc and libc6-dev"
-        if apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev >&2; then
+        say "installing gcc, libc6-dev and make"
+        if apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev make >&2; then
             return 0
         fi
     fi
-    die "a C compiler is missing; install the packages gcc and libc6-dev (as root: apt-get install gcc libc6-dev)"
+    die "a C compiler or make is missing; install the packages gcc, libc6-dev and make (as root: apt-get install gcc libc6-dev make)"
 }
 
 # Builds the release programs of the checkout $1 and sets BIN_DIR; with SMSC_BIN_DIR, takes those instead.

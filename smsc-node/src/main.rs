@@ -11,6 +11,9 @@ use smsc_node::config::Config;
 use smsc_node::exit::Exit;
 use smsc_node::{admin, ha, node, telemetry};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// One node of an SMS centre: two of them (and a witness) keep every accepted message and take over from each other.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
