@@ -21,6 +21,11 @@ impl<'a> Source<'a> {
         Source { octets }
     }
 
+    /// Whether the octets are used up.
+    pub fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
     /// One octet; 0 when there are none left.
     pub fn u8(&mut self) -> u8 {
         match self.octets.split_first() {

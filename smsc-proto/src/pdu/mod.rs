@@ -139,8 +139,22 @@ macro_rules! operations {
             }
         }
 
+        #[cfg(any(test, feature = "testing"))]
+        impl Body {
+            /// A body of this operation, if there is one.
+            pub(crate) fn sample_of(
+                command_id: CommandId,
+                source: &mut crate::arbitrary::Source<'_>,
+            ) -> Option<Body> {
+                match command_id {
+                    $(CommandId::$command_id => Some(Body::$variant(crate::arbitrary::Sample::sample(source))),)*
+                    _ => None,
+                }
+            }
+        }
+
         /// Every command_id there is a body for.
-        #[cfg(test)]
+        #[cfg(any(test, feature = "testing"))]
         pub(crate) const COMMAND_IDS: &[CommandId] = &[$(CommandId::$command_id,)*];
     };
 }

@@ -11,10 +11,11 @@ proptest! {
     /// Steps that are mostly sensible, so that sessions get somewhere.
     #[test]
     fn sensible_sequences_keep_the_promises(
-        steps in prop::collection::vec((0u8..12, 0u8..40, any::<[u8; 6]>()), 0..200),
-        esme in any::<bool>(),
+        steps in prop::collection::vec((0u8..16, 0u8..40, any::<[u8; 6]>()), 0..200),
+        choice in any::<u8>(),
+        habits in prop_oneof![Just(0), any::<u8>()],
     ) {
-        let mut input = vec![u8::from(esme), 0];
+        let mut input = vec![choice, habits];
         for (step, what, octets) in steps {
             input.extend([step, what]);
             input.extend(octets);
