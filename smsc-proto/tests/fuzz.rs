@@ -2,6 +2,8 @@
 
 mod fuzz_bodies;
 
+use std::path::Path;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -118,4 +120,16 @@ proptest! {
         input[0] = choice;
         fuzz_bodies::segments(&input);
     }
+}
+
+#[test]
+fn the_corpus_passes() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/text");
+    let mut count = 0;
+    for entry in std::fs::read_dir(&corpus).expect("the corpus is part of the tree") {
+        let path = entry.expect("a directory that can be read").path();
+        fuzz_bodies::any(&std::fs::read(&path).expect("a file that can be read"));
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", corpus.display());
 }

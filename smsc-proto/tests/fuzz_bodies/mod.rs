@@ -1,7 +1,7 @@
 //! What a fuzzer does with the octets it makes up, as plain functions.
 //!
-//! Each takes any octets and panics if a promise of the crate is broken. They are driven by random input in the tests; a
-//! coverage-guided fuzzer calls the same functions.
+//! Each takes any octets and panics if a promise of the crate is broken. They are driven by random input and by a corpus
+//! in the tests; the fuzz target `text` calls the same functions.
 
 use smsc_proto::receipt::{ParsedReceipt, Receipt, ReceiptDate, ReceiptState, TEXT_OCTETS_MAX};
 use smsc_proto::text::gsm7::{self, FillBits};
@@ -10,6 +10,15 @@ use smsc_proto::time::{SmppTime, WallTime};
 
 /// Octets of user data that a network carries in one segment.
 const USER_DATA_OCTETS: usize = 140;
+
+/// One of the others, as the first octet says.
+pub fn any(input: &[u8]) {
+    let Some((choice, input)) = input.split_first() else {
+        return;
+    };
+    const BODIES: [fn(&[u8]); 6] = [alphabet, packing, user_data_header, segments, time, receipt];
+    BODIES[usize::from(*choice) % BODIES.len()](input);
+}
 
 /// Alphabets: what reads can be written, and what was written reads the same.
 pub fn alphabet(input: &[u8]) {
