@@ -76,6 +76,8 @@ struct World {
     /// At the end the peer says nothing more, and its requests stay open.
     silent_end: bool,
     peer: Peer,
+    /// When the peer asked to unbind.
+    unbinding_since: Option<MonoTime>,
     tickets: Vec<Ticket>,
     /// By token.
     asked: BTreeMap<u64, Asked>,
@@ -112,6 +114,7 @@ impl World {
             slow_writer: habits & 32 != 0,
             silent_end: habits & 64 != 0,
             peer: Peer::new(config.command_length_max),
+            unbinding_since: None,
             tickets: vec![],
             asked: BTreeMap::new(),
             next_token: 0,
@@ -187,6 +190,10 @@ impl World {
             Event::Closed { reason } => {
                 self.phase = Phase::Over(reason);
                 assert!(self.asked.is_empty(), "requests without an outcome");
+                if let (CloseReason::Unbound, Some(since)) = (reason, self.unbinding_since) {
+                    let settled = self.tickets.is_empty() && self.peer.owed() == 0;
+                    assert!(settled || since + self.config.response <= self.now, "unbound with requests unanswered");
+                }
             }
             Event::BindRequested { mode, .. } => {
                 assert_eq!((self.phase, self.side), (Phase::Open, Side::MessageCentre));
@@ -205,6 +212,7 @@ impl World {
             Event::Unbinding => {
                 assert!(matches!(self.phase, Phase::Bound(_)));
                 self.phase = Phase::Leaving;
+                self.unbinding_since = Some(self.now);
             }
         }
     }
