@@ -22,8 +22,8 @@ pub(super) struct Heartbeats {
 }
 
 impl Heartbeats {
-    /// The answer to an append, which for a heartbeat says nothing of the disk. The first of each leader does wait: its
-    /// vote has to be on the disk.
+    /// The answer to an append, which for a heartbeat says nothing of the disk. One of a leader that nothing was answered
+    /// to yet does wait: the leader's vote has to be on the disk.
     ///
     /// # Errors
     /// The engine has stopped.
@@ -38,7 +38,7 @@ impl Heartbeats {
         if !early {
             let response = whole.await?;
             if response.is_success() {
-                *self.settled() = Some(vote);
+                self.settle(vote);
             }
             return Ok(response);
         }
@@ -52,6 +52,11 @@ impl Heartbeats {
             response = &mut whole => response,
             heard = &mut heard => if heard? { Ok(AppendEntriesResponse::Success) } else { whole.await },
         }
+    }
+
+    /// An append of this leader was answered by the engine: everything accepted from it then is on the disk.
+    pub(super) fn settle(&self, vote: Vote) {
+        *self.settled() = Some(vote);
     }
 
     fn settled(&self) -> std::sync::MutexGuard<'_, Option<Vote>> {

@@ -86,7 +86,7 @@ where
     receiving: Arc<Mutex<()>>,
     shutdown: watch::Receiver<bool>,
     arbiter: Arbiter,
-    heartbeats: Heartbeats,
+    heartbeats: Arc<Heartbeats>,
 }
 
 impl<SM, I> RaftService<SM, I>
@@ -103,7 +103,7 @@ where
         elections: Elections,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
-        let (receiving, arbiter, heartbeats) = (Arc::default(), Arbiter::default(), Heartbeats::default());
+        let (receiving, arbiter, heartbeats) = (Arc::default(), Arbiter::default(), Arc::default());
         Self { raft, inbox, handler, elections, receiving, shutdown, arbiter, heartbeats }
     }
 
@@ -202,9 +202,14 @@ where
         self.listens()?;
         let caller = Caller::of(&request)?;
         let refusal = Arc::new(OnceLock::new());
+        let leader = Arc::new(OnceLock::new());
+        let of_first = leader.clone();
         let requests = request.into_inner().scan(refusal.clone(), move |refusal, request| {
             future::ready(match checked_append(request, &caller) {
-                Ok(append) => Some(append),
+                Ok(append) => {
+                    of_first.get_or_init(|| append.vote);
+                    Some(append)
+                }
                 Err(status) => {
                     // The first refusal ends the stream, so there is no second.
                     let _ = refusal.set(status);
@@ -213,8 +218,19 @@ where
             })
         });
         let requests = requests.take_until(closing(self.shutdown.clone()));
-        let answers = self.raft.stream_append(requests).map(|answer| match answer {
-            Ok(answer) => Ok(wire::stream_response(&answer)),
+        let heartbeats = self.heartbeats.clone();
+        let mut is_first = true;
+        let answers = self.raft.stream_append(requests).map(move |answer| match answer {
+            Ok(answer) => {
+                // Answers come in the order of the requests.
+                if std::mem::take(&mut is_first)
+                    && answer.is_ok()
+                    && let Some(vote) = leader.get()
+                {
+                    heartbeats.settle(*vote);
+                }
+                Ok(wire::stream_response(&answer))
+            }
             Err(fatal) => Err(fatal_status(&fatal)),
         });
         // What came before the refused request is answered first.
