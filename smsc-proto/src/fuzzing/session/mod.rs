@@ -14,7 +14,7 @@ use self::peer::Peer;
 use crate::arbitrary::Source;
 use crate::command::{CommandId, SequenceNumber};
 use crate::frame::{COMMAND_LENGTH_MAX_DEFAULT, Framer};
-use crate::pdu::Pdu;
+use crate::pdu::{Bind, Body, Pdu};
 use crate::session::state::check;
 use crate::session::{CloseReason, Event, Session, SessionConfig, Side, State, Ticket};
 use crate::status::RefusalStatus;
@@ -261,8 +261,11 @@ impl World {
         match self.phase {
             Phase::Over(_) => assert_eq!(deadline, None),
             Phase::Open | Phase::Leaving => assert!(deadline.is_some(), "in {state:?} the peer is waited for forever"),
-            // The owner is waited for.
-            Phase::Binding(_) if self.side == Side::MessageCentre => {}
+            // The owner is waited for, and what comes behind the bind waits too.
+            Phase::Binding(mode) if self.side == Side::MessageCentre => {
+                let bind = Body::bind(mode, Bind::default()).command_id();
+                assert_eq!(self.peer.last_heard, Some(bind), "heard before the bind was answered");
+            }
             Phase::Binding(_) => assert!(deadline.is_some(), "a bind waits forever"),
             Phase::Bound(_) => {
                 let limited = self.config.enquire_link.or(self.config.inactivity).is_some() || !self.asked.is_empty();

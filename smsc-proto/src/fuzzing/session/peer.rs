@@ -16,6 +16,8 @@ pub(super) struct Peer {
     arrived: BytesMut,
     framer: Framer,
     heard: u64,
+    /// What was heard last.
+    pub(super) last_heard: Option<CommandId>,
     /// Answers that have to come, by what they have to be.
     owed: BTreeMap<(CommandId, SequenceNumber), u64>,
     /// Refusals that may come: of operations that have no answer, and of octets that are no PDU.
@@ -34,6 +36,7 @@ impl Peer {
             arrived: BytesMut::new(),
             framer: Framer::new(command_length_max),
             heard: 0,
+            last_heard: None,
             owed: BTreeMap::new(),
             possible: BTreeMap::new(),
             asked: VecDeque::new(),
@@ -51,6 +54,7 @@ impl Peer {
                 self.framer.next_frame(&mut self.arrived).ok().flatten().expect("it was sent before it is heard");
             let header = Header::decode(&frame).expect("a frame has a header");
             self.heard += 1;
+            self.last_heard = Some(header.command_id);
             let (command_id, sequence) = (header.command_id, header.sequence_number);
             match (command_id, command_id.response()) {
                 _ if command_id.is_response() => {}
