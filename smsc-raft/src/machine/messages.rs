@@ -320,8 +320,9 @@ impl Machine {
         if key.is_esme() {
             return Ok(());
         }
-        let Some(queue) = self.queues.get_mut(self.base.as_ref(), key)? else { return Ok(()) };
-        if queue.failures > 0 {
+        // Nearly always there is nothing to change, and then the row stays where it is.
+        let failing = self.queues.get(self.base.as_ref(), key)?.is_some_and(|queue| queue.failures > 0);
+        if failing && let Some(queue) = self.queues.get_mut(self.base.as_ref(), key)? {
             go_at(&mut self.due, key, queue, self.stamp_ms);
             changes.push(Change::Woken(key.clone()));
         }
