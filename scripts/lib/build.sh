@@ -23,12 +23,16 @@ require_compiler() {
     die "a C compiler or make is missing; install the packages gcc, libc6-dev and make (as root: apt-get install gcc libc6-dev make)"
 }
 
+require_cargo() {
+    command -v cargo >/dev/null || die "cargo is missing; install Rust 1.88 or newer (with rustup, or your distribution's packages)"
+}
+
 # Builds the release programs of the checkout $1 and sets BIN_DIR; with SMSC_BIN_DIR, takes those instead.
 build_release() {
     if [ -n "${SMSC_BIN_DIR:-}" ]; then
         BIN_DIR=$SMSC_BIN_DIR
     else
-        command -v cargo >/dev/null || die "cargo is missing; install Rust 1.88 or newer (with rustup, or your distribution's packages)"
+        require_cargo
         require_compiler
         say "building (minutes the first time)"
         cargo build --quiet --release --locked --manifest-path "$1/Cargo.toml" -p smsc-node --bins >&2 || die "the build failed"

@@ -2,7 +2,7 @@
 # scripts/bench load: what the SMS centre takes, and what a message costs each node. Sourced by scripts/bench, whose
 # figures and smsc_load it uses.
 
-LOAD_RUN_S=5    # a run
+LOAD_RUN_S=5     # a run
 LOAD_SETTLE_S=60 # for what a run left to be delivered
 # Sessions and window of each row.
 LOAD_SHAPES=("1 1" "1 50" "8 50" "64 10" "500 2")
@@ -23,7 +23,7 @@ load_disk() {
     awk '{ print $7 * 512 }' "/sys/dev/block/$device/stat" 2>/dev/null || echo 0
 }
 
-# CPU ticks of the leader's threads by name, "$1": what names them.
+# CPU ticks of the threads of node $1, a name and their sum in each line.
 load_threads() {
     local task
     for task in "/proc/${PIDS[$1]}/task/"*; do
@@ -33,7 +33,7 @@ load_threads() {
 
 load_await_idle() {
     local deadline=$((SECONDS + LOAD_SETTLE_S))
-    until [ "$(cluster_number waiting)" = "${1:-0}" ] || [ "$SECONDS" -ge "$deadline" ]; do sleep 0.5; done
+    until [ "$(cluster_number waiting)" = 0 ] || [ "$SECONDS" -ge "$deadline" ]; do sleep 0.5; done
 }
 
 # A row: $1 what it is, the rest for smsc-load. Medians of RUNS runs; for each message acknowledged, the CPU time of the
@@ -60,7 +60,7 @@ load_row() {
             if [ "${NODES[$i]}" = "$leader" ]; then own+=("$cpu"); else others+=("$cpu"); fi
         done
         other+=("$(spread "${others[@]}" | awk '{ print $3 }')")
-        [[ " $* " == *" --destination-prefix $LOAD_ABSENT_PREFIX "* ]] || load_await_idle "$LOAD_WAITING"
+        [[ " $* " == *" --destination-prefix $LOAD_ABSENT_PREFIX "* ]] || load_await_idle
     done
     local told=-
     [[ " $* " != *" --receipts "* ]] || told=$(median "${receipts[@]}")
@@ -75,7 +75,6 @@ bench_load() {
     leader_ctl account put bench --password bench --binds-max 1000
     leader_ctl handset put "$LOAD_ABSENT_PREFIX" absent --absent-ms 604800000
     leader_ctl settings set --retry-delays-ms 604800000
-    LOAD_WAITING=0
     printf '%-34s %9s %8s %8s %9s %15s %9s\n' '' 'submits' 'p50' 'p99' 'receipts' 'CPU us/message' 'disk B'
     printf '%-34s %9s %8s %8s %9s %7s %7s %9s\n' 'SESSIONS x WINDOW' '/s' 'ms' 'ms' '/s' 'leader' 'other' '/message'
     for shape in "${LOAD_SHAPES[@]}"; do

@@ -19,6 +19,14 @@ fn batch(number: u64) -> Batch {
     Batch::from_encoded(Bytes::from(bytes))
 }
 
+/// A cluster of so many nodes on loopback, without certificates, and its leader.
+async fn unencrypted(count: u64) -> (Vec<Node>, u64) {
+    let security = Security::plaintext("127.0.0.1:0".parse().expect("an address")).expect("loopback");
+    let nodes = start(count, |_| security.clone()).await;
+    let leader = form(&nodes).await;
+    (nodes, leader)
+}
+
 /// Proposes batches, many at a time, and waits until every node has applied them.
 async fn replicate(nodes: &[Node], leader: u64, count: u64) {
     let leader = nodes.iter().find(|node| node.id == leader).expect("one of them");
@@ -47,18 +55,14 @@ async fn three_nodes_elect_and_replicate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn loopback_needs_no_certificates() {
-    let security = Security::plaintext("127.0.0.1:0".parse().expect("an address")).expect("loopback");
-    let nodes = start(2, |_| security.clone()).await;
-    let leader = form(&nodes).await;
+    let (nodes, leader) = unencrypted(2).await;
     replicate(&nodes, leader, 100).await;
 }
 
 /// The leader's lease rests on its followers' having heard of it, and not on their disks.
 #[tokio::test(flavor = "multi_thread")]
 async fn heartbeats_are_answered_while_the_disks_of_the_followers_stand_still() {
-    let security = Security::plaintext("127.0.0.1:0".parse().expect("an address")).expect("loopback");
-    let nodes = start(3, |_| security.clone()).await;
-    let id = form(&nodes).await;
+    let (nodes, id) = unencrypted(3).await;
     replicate(&nodes, id, 10).await;
     let leader = nodes.iter().find(|node| node.id == id).expect("one of them");
     let followers = || nodes.iter().filter(|node| node.id != id);
@@ -84,9 +88,7 @@ async fn heartbeats_are_answered_while_the_disks_of_the_followers_stand_still() 
 /// Entries above the size of a message must come through, in pieces.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_batches_come_through() {
-    let security = Security::plaintext("127.0.0.1:0".parse().expect("an address")).expect("loopback");
-    let nodes = start(2, |_| security.clone()).await;
-    let leader = form(&nodes).await;
+    let (nodes, leader) = unencrypted(2).await;
     let leader = nodes.iter().find(|node| node.id == leader).expect("one of them");
     let large = Batch::from_encoded(Bytes::from(vec![7; 5 << 20]));
     let writes = (0..20).map(|_| leader.engine.client_write(large.clone()));
