@@ -63,6 +63,13 @@ pub fn step_wall(by_ms: i64) -> Result<(), String> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
+/// Now, for reports that compare what several hosts did: microseconds since 1970, whatever a drill has set this process's
+/// clock to.
+pub fn now_us() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Clock for SystemClock {
     fn wall(&self) -> WallTime {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -3,11 +3,13 @@
 //! Plain atomics that any thread may touch; [`Metrics::render`] writes them in Prometheus' text format. Names begin
 //! with `smsc_`, units are base units (seconds, bytes) and stand last, `_total` only ever grows.
 
+mod firsts;
 mod kinds;
 mod process;
 
 use std::fmt::Write as _;
 
+pub use firsts::Firsts;
 pub use kinds::{Counter, Counters, Gauge, Gauges, Histogram, Label};
 
 use kinds::{Writer, labels};
@@ -69,6 +71,8 @@ labels! {
 /// Everything the node counts. Shared as one `Arc`.
 #[derive(Debug, Default)]
 pub struct Metrics {
+    /// What came first after the last takeover. Not a metric: the report of a takeover tells it.
+    pub firsts: Firsts,
     /// Connections at the SMPP port, by what became of them.
     pub smpp_connections: Counters<ConnectionResult, 2>,
     /// Connections open at the SMPP port, bound or not.
@@ -144,6 +148,18 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Counts a bind that is accepted.
+    pub fn bind_accepted(&self) {
+        self.smpp_binds.inc(BindResult::Accepted);
+        self.firsts.bound();
+    }
+
+    /// Counts a submission that is acknowledged.
+    pub fn submit_accepted(&self) {
+        self.submits.inc(SubmitResult::Accepted);
+        self.firsts.acknowledged();
+    }
+
     /// Attempts of one kind of link.
     #[must_use]
     pub fn attempts(&self, link: LinkKind) -> &Counters<AttemptResult, 4> {

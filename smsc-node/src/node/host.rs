@@ -31,7 +31,7 @@ impl AdminHost for NodeState {
     }
 
     fn last_takeover(&self) -> LastTakeoverResponse {
-        self.takeovers.last()
+        self.takeovers.last(&self.metrics.firsts)
     }
 
     fn now_ms(&self) -> u64 {

@@ -92,6 +92,7 @@ impl Leader {
         let term = leadership.term;
         self.reached(term, Step::Leading);
         self.state.step(Phase::Claiming);
+        self.state.metrics.firsts.reset();
         let claimed = self.claim(&leadership).await;
         let (hold, serving) = match claimed {
             Ok(claimed) => claimed,
@@ -111,8 +112,6 @@ impl Leader {
         self.state.metrics.takeover_last_us.set(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         tracing::info!(term, took_ms = took.as_millis(), "serving");
 
-        let (state, metrics) = (self.state.clone(), self.state.metrics.clone());
-        tokio::spawn(async move { state.takeovers.await_esmes(metrics, term).await });
         let ended = self.serve(&hold, &leadership).await;
         self.state.step(Phase::Releasing);
         match ended {

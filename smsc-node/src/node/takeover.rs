@@ -2,18 +2,13 @@
 //! and for the report of a drill.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use smsc_proto::rpc::admin::{LastTakeoverResponse, last_takeover_response::Kind};
 use smsc_raft::consensus::network::{Link, Loss};
 
 use super::peer::NodeState;
-use crate::metrics::{BindResult, Metrics, SubmitResult, TakeoverKind};
-
-/// How often it is looked whether the first ESME is back.
-const LOOK: Duration = Duration::from_millis(2);
-/// How long that is looked for.
-const LOOK_FOR: Duration = Duration::from_secs(30);
+use crate::clock::now_us;
+use crate::metrics::{Firsts, TakeoverKind};
 
 /// A step on the way to serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,9 +104,14 @@ impl Takeovers {
         }
     }
 
-    /// The last time that this node came to lead.
-    pub(super) fn last(&self) -> LastTakeoverResponse {
-        self.lock().last.clone()
+    /// The last time that this node came to lead, and when ESMEs came back then.
+    pub(super) fn last(&self, firsts: &Firsts) -> LastTakeoverResponse {
+        let last = self.lock().last.clone();
+        LastTakeoverResponse {
+            first_bind_at_us: firsts.bound_at_us(),
+            first_ack_at_us: firsts.acknowledged_at_us(),
+            ..last
+        }
     }
 
     /// Why this node leads in this term.
@@ -120,30 +120,6 @@ impl Takeovers {
             Kind::Start => TakeoverKind::Start,
             Kind::Handover => TakeoverKind::Handover,
             Kind::Failure => TakeoverKind::Failure,
-        }
-    }
-
-    /// Notes when the first ESME is bound and the first message acknowledged after the takeover of this term.
-    pub(super) async fn await_esmes(&self, metrics: Arc<Metrics>, term: u64) {
-        let binds = || metrics.smpp_binds.get(BindResult::Accepted);
-        let acks = || metrics.submits.get(SubmitResult::Accepted);
-        let (binds_before, acks_before) = (binds(), acks());
-        let end = tokio::time::Instant::now() + LOOK_FOR;
-        while tokio::time::Instant::now() < end {
-            {
-                let mut inner = self.lock();
-                if inner.last.term != term {
-                    return;
-                }
-                if inner.last.first_bind_at_us == 0 && binds() > binds_before {
-                    inner.last.first_bind_at_us = now_us();
-                }
-                if acks() > acks_before {
-                    inner.last.first_ack_at_us = now_us();
-                    return;
-                }
-            }
-            tokio::time::sleep(LOOK).await;
         }
     }
 }
@@ -187,11 +163,6 @@ pub(super) async fn watch(state: Arc<NodeState>) {
     }
 }
 
-fn now_us() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +178,7 @@ mod tests {
         takeovers.voting();
         takeovers.reached(1, 3, Step::Leading);
         assert_eq!(takeovers.kind(), TakeoverKind::Failure);
-        let last = takeovers.last();
+        let last = takeovers.last(&Firsts::default());
         assert_eq!(last.noticed_by, "its connection was closed");
         assert!(last.noticed_at_us <= last.voting_at_us && last.voting_at_us <= last.elected_at_us);
         takeovers.follows(2);
@@ -230,7 +201,7 @@ mod tests {
         takeovers.follows(2);
         takeovers.noticed("3 pings without answer");
         takeovers.reached(1, 2, Step::Serving);
-        assert_eq!(takeovers.last().noticed_by, "3 pings without answer");
-        assert!(takeovers.last().serving_at_us != 0);
+        assert_eq!(takeovers.last(&Firsts::default()).noticed_by, "3 pings without answer");
+        assert!(takeovers.last(&Firsts::default()).serving_at_us != 0);
     }
 }

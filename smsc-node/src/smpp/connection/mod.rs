@@ -400,7 +400,7 @@ impl Connection {
         if self.session.bind_accept(now, system_id).is_err() {
             return close_session(shared.centre.as_ref(), session_id);
         }
-        shared.metrics.smpp_binds.inc(BindResult::Accepted);
+        shared.metrics.bind_accepted();
         shared.metrics.smpp_sessions.of(bind_kind(mode)).inc();
         tracing::info!(peer = %self.peer, system_id = account.system_id, %mode, session_id, "bound");
         let messages = mode.can_receive().then(|| {

@@ -102,11 +102,11 @@ impl Connection {
                 return self.await_end(ticket, *id, sets_pending);
             }
             (Asked::Submit, [Outcome::Stored(id)]) => {
-                metrics.submits.inc(SubmitResult::Accepted);
+                metrics.submit_accepted();
                 Ok(accepted(ticket.command_id(), *id))
             }
             (Asked::Multi { refused, .. }, [Outcome::Stored(first), ..]) => {
-                metrics.submits.inc(SubmitResult::Accepted);
+                metrics.submit_accepted();
                 Ok(accepted_multi(*first, refused))
             }
             (Asked::Submit | Asked::Transaction { .. } | Asked::Multi { .. }, _) => {

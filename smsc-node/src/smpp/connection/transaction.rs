@@ -18,7 +18,6 @@ use smsc_raft::model::{FinalRecord, MessageState};
 use super::Connection;
 use super::replies::{Reply, accepted, message_id};
 use crate::delivery::receipt::network_error;
-use crate::metrics::SubmitResult;
 use crate::smpp::ports::Found;
 use crate::smpp::submit::transaction_timer;
 
@@ -46,7 +45,7 @@ impl Connection {
 
     pub(super) fn answer_transaction(&mut self, ticket: Ticket, id: u64, sets_pending: bool, found: io::Result<Found>) {
         // It is stored, whatever became of it.
-        self.shared.metrics.submits.inc(SubmitResult::Accepted);
+        self.shared.metrics.submit_accepted();
         let command_id = ticket.command_id();
         let failure = match found {
             Ok(Found::Final(record)) => failure_of(&record, sets_pending),
