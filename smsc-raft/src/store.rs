@@ -196,7 +196,7 @@ impl Store {
         });
         let (log, machine, record) = opened.await.map_err(|error| StoreError::Engine(error.to_string()))??;
         let monitor = log.monitor();
-        let transport_config = TransportConfig::for_heartbeat(config.heartbeat);
+        let transport_config = TransportConfig::for_heartbeat(config.heartbeat, config.quorum.is_some());
         let transport = Transport::new(config.node_id, config.security.clone(), transport_config.clone());
         let engine = Arc::new(engine_config(&config)?);
         let raft = Raft::new(config.node_id, engine, transport.factory(), log, machine.clone())
@@ -243,7 +243,7 @@ impl Store {
             election_max: config.election.1,
         };
         let store = Self { inner: Arc::new(inner) };
-        let keeper = KeeperConfig { lease: config.lease, tick: config.heartbeat / 3, serves: !config.witness };
+        let keeper = KeeperConfig { lease: config.lease, tick: config.heartbeat / 2, serves: !config.witness };
         tokio::spawn(Keeper::new(raft.clone(), keeper, published).run());
         tokio::spawn(proposer.run(raft.clone()));
         tokio::spawn(election::watch(

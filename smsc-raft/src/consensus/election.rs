@@ -247,11 +247,12 @@ pub(crate) async fn watch(raft: Engine, config: ElectionConfig, refusals: LogRef
     let mut last_passed_on = None::<tokio::time::Instant>;
     let mut pause = config.lease;
     let mut wanted = false;
+    let mut leads = false;
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = refusals.inner.wake.notified() => {}
-            changed = server.changed(), if config.witness => if changed.is_err() {
+            changed = server.changed(), if config.witness || leads => if changed.is_err() {
                 return;
             },
         }
@@ -274,8 +275,11 @@ pub(crate) async fn watch(raft: Engine, config: ElectionConfig, refusals: LogRef
             let voter = metrics.membership_config.membership().voter_ids().any(|id| id == metrics.id);
             (metrics.state, voter)
         };
-        if state == ServerState::Leader {
+        leads = state == ServerState::Leader;
+        if leads {
             wanted = false;
+            // A leader hears of itself as little as of another.
+            pause = config.lease;
             if config.witness {
                 pause = PASS_ON_LOOK;
                 if last_passed_on.is_none_or(|at| at.elapsed() > PASS_ON_RETRY) {

@@ -59,7 +59,8 @@ impl Keeper {
                 changed = server.changed() => if changed.is_err() { break },
                 // A new leader serves as soon as its first entry is applied and its quorum has answered.
                 changed = data.changed(), if self.awaits_lease => if changed.is_err() { break },
-                _ = tick.tick() => {}
+                // How far the lease reaches changes without a word of the engine.
+                _ = tick.tick(), if self.awaits_lease || self.lease.is_some() => {}
             }
             if self.step().await.is_err() {
                 break;

@@ -25,7 +25,7 @@ pub const HEARTBEAT: Duration = Duration::from_millis(50);
 pub type Engine = Raft<TypeConfig, MemMachine>;
 
 pub fn config() -> TransportConfig {
-    TransportConfig::for_heartbeat(HEARTBEAT)
+    TransportConfig::for_heartbeat(HEARTBEAT, true)
 }
 
 pub struct Node {

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use smsc_proto::rpc::raft::raft_client::RaftClient;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -33,7 +34,10 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn new(endpoint: &Endpoint) -> Self {
+    /// Connections that live on `runtime`, whichever thread makes and uses them.
+    fn new(endpoint: &Endpoint, runtime: &Handle) -> Self {
+        // A channel spawns its task where it is made; that task spawns all others.
+        let _entered = runtime.enter();
         Self {
             control: endpoint.connect_lazy(),
             replication: endpoint.connect_lazy(),
@@ -55,14 +59,23 @@ pub(super) struct PeerLink {
 
 struct Dial {
     endpoint: Endpoint,
+    /// Carries the connections.
+    runtime: Handle,
     lanes: Mutex<Lanes>,
 }
 
 impl PeerLink {
-    pub(super) fn new(node_id: u64, addr: &str, security: &Security, config: &TransportConfig) -> Self {
+    /// Not connected yet; its connections will live on `runtime`.
+    pub(super) fn new(
+        node_id: u64,
+        addr: &str,
+        security: &Security,
+        config: &TransportConfig,
+        runtime: &Handle,
+    ) -> Self {
         let dial = endpoint(node_id, addr, security, config).map(|endpoint| {
-            let lanes = Mutex::new(Lanes::new(&endpoint));
-            Dial { endpoint, lanes }
+            let lanes = Mutex::new(Lanes::new(&endpoint, runtime));
+            Dial { endpoint, runtime: runtime.clone(), lanes }
         });
         Self { node_id, addr: addr.to_owned(), dial, resets: watch::Sender::new(0) }
     }
@@ -104,7 +117,7 @@ impl PeerLink {
     /// after the peer is back.
     pub(super) fn reset(&self) {
         if let Ok(dial) = &self.dial {
-            *dial.lanes.lock().unwrap_or_else(PoisonError::into_inner) = Lanes::new(&dial.endpoint);
+            *dial.lanes.lock().unwrap_or_else(PoisonError::into_inner) = Lanes::new(&dial.endpoint, &dial.runtime);
         }
         self.end_streams();
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use smsc_proto::rpc::raft::{LeaderNote, PairRequest, PairResponse, PeerStatus, PeerStatusRequest};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -32,14 +33,17 @@ pub struct TransportConfig {
 }
 
 impl TransportConfig {
-    /// Times that fit the engine's heartbeat: a peer is asked as often as the leader beats and is lost after three
-    /// unanswered pings.
-    pub fn for_heartbeat(heartbeat_interval: Duration) -> Self {
+    /// Times that fit the engine's heartbeat. Where a majority decides, the engine's own timers notice a silent leader,
+    /// and pings only tell which connections to make anew: half as many as heartbeats, two of them missed. Where
+    /// `silence_decides`, as in a pair, a peer is asked as often as the leader beats, and is lost after three.
+    pub fn for_heartbeat(heartbeat_interval: Duration, silence_decides: bool) -> Self {
+        let (ping_interval, pings_missed_max) =
+            if silence_decides { (heartbeat_interval, 3) } else { (heartbeat_interval * 2, 2) };
         Self {
             connect_timeout: Duration::from_millis(500).max(heartbeat_interval),
             keepalive: Duration::from_millis(500).max(heartbeat_interval * 4),
-            ping_interval: heartbeat_interval,
-            pings_missed_max: 3,
+            ping_interval,
+            pings_missed_max,
         }
     }
 }
@@ -58,8 +62,8 @@ pub struct PeerError {
 
 /// This node's connections to its peers. Cheap to clone; the clones share the connections.
 ///
-/// Connections are made on first use and again after they broke. They live on the runtime that first used the peer,
-/// which should be the consensus runtime.
+/// Connections are made on first use and again after they broke. Whoever uses them, they live on the runtime that the
+/// transport was made on: heartbeats never wait for other work.
 #[derive(Clone)]
 pub struct Transport {
     inner: Arc<Inner>,
@@ -69,16 +73,21 @@ struct Inner {
     node_id: u64,
     security: Security,
     config: TransportConfig,
+    /// Carries all connections.
+    runtime: Handle,
     links: Mutex<HashMap<u64, Arc<PeerLink>>>,
     arbiter: Arbiter,
 }
 
 impl Transport {
-    /// The transport of the node with this id. Connects to nobody yet.
+    /// The transport of the node with this id. Connects to nobody yet. Must be called on the consensus runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn new(node_id: u64, security: Security, config: TransportConfig) -> Self {
-        Self {
-            inner: Arc::new(Inner { node_id, security, config, links: Mutex::default(), arbiter: Arbiter::default() }),
-        }
+        let runtime = Handle::current();
+        let (links, arbiter) = (Mutex::default(), Arbiter::default());
+        Self { inner: Arc::new(Inner { node_id, security, config, runtime, links, arbiter }) }
     }
 
     /// What the engine makes its clients with, for snapshots of the type `D`.
@@ -183,7 +192,13 @@ impl Transport {
             }
             link.end_streams();
         }
-        let link = Arc::new(PeerLink::new(node_id, &member.addr, &self.inner.security, &self.inner.config));
+        let link = Arc::new(PeerLink::new(
+            node_id,
+            &member.addr,
+            &self.inner.security,
+            &self.inner.config,
+            &self.inner.runtime,
+        ));
         links.insert(node_id, link.clone());
         link
     }
