@@ -44,8 +44,8 @@ use peer::{NodeState, Peer};
 const RENEW_INTERVAL: Duration = Duration::from_millis(300);
 /// How often the names of members are resolved.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
-/// Threads that carry consensus; nothing else runs on them.
-const CONSENSUS_THREADS: usize = 2;
+/// The most threads that carry consensus; nothing else runs on them.
+const CONSENSUS_THREADS_MAX: usize = 2;
 /// Their nice value, where the process may set one.
 const CONSENSUS_NICE: i32 = -10;
 /// Cache of the message store.
@@ -67,8 +67,10 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let security = security(&config)?;
     let lifecycle = Lifecycle::default();
     watch_signals(lifecycle.clone())?;
-    let consensus = runtime("smsc-raft", CONSENSUS_THREADS, prefer_this_thread)?;
-    let service = runtime("smsc-node", std::thread::available_parallelism().map_or(2, usize::from), || ())?;
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    // Preferred by the scheduler, these would leave deliveries nothing of two cores.
+    let consensus = runtime("smsc-raft", (cores / 2).clamp(1, CONSENSUS_THREADS_MAX), prefer_this_thread)?;
+    let service = runtime("smsc-node", cores, || ())?;
     let floating = config.floating_ip.is_some().then(|| open_floating(&config)).transpose()?.map(Arc::new);
     let result = service.block_on(operate(
         &config,
