@@ -1,7 +1,7 @@
 //! The kernel's addresses, links, packet filters and TCP sockets over raw netlink.
 //!
 //! Blocking and without a runtime: the guard uses it too, and a renewal must not wait for a busy one. The few
-//! messages it takes (of rtnetlink(7) for addresses, links, routes and filters; SOCK_DIAG_BY_FAMILY and SOCK_DESTROY of
+//! messages it takes (of rtnetlink(7) for addresses, links, routes and filters; TCPDIAG_GETSOCK and SOCK_DESTROY of
 //! sock_diag(7)) are written out here. A process is never started for them: that would cost milliseconds on the way to
 //! serving.
 

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{NETLINK_SOCK_DIAG, NetlinkSocket};
 
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// The older request for a list. It alone is answered for both families in one walk through the kernel's table, which
+/// takes milliseconds on a large host.
+const TCPDIAG_GETSOCK: u16 = 18;
 const SOCK_DESTROY: u16 = 21;
 const IPPROTO_TCP: u8 = 6;
 const AF_INET: u8 = 2;
@@ -80,17 +82,19 @@ impl SocketTable {
     }
 
     fn bound_to(&mut self, address: IpAddr) -> io::Result<Vec<SocketEntry>> {
-        // An IPv4 connection may sit on an IPv6 socket, so both families are read for an IPv4 address.
-        let families: &[u8] = if address.is_ipv4() { &[AF_INET, AF_INET6] } else { &[AF_INET6] };
-        let mut found = Vec::new();
-        for family in families {
-            let body = request_body(*family, STATES_CONNECTED, &[0; SOCKET_ID_LEN]);
-            found.extend(self.socket.dump(SOCK_DIAG_BY_FAMILY, &body, |_, body| {
-                SocketEntry::parse(body).filter(|socket| socket.local() == Some(address))
-            })?);
-        }
-        Ok(found)
+        // An IPv4 connection may sit on an IPv6 socket.
+        self.socket.dump(TCPDIAG_GETSOCK, &list_body(STATES_CONNECTED), |_, body| {
+            SocketEntry::parse(body).filter(|socket| socket.local() == Some(address))
+        })
     }
+}
+
+/// inet_diag_req, for every family.
+fn list_body(states: u32) -> Vec<u8> {
+    let mut body = vec![0; SOCKET_ID_AT + SOCKET_ID_LEN];
+    body.extend_from_slice(&states.to_ne_bytes());
+    body.extend_from_slice(&0_u32.to_ne_bytes());
+    body
 }
 
 /// inet_diag_req_v2.
