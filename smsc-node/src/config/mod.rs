@@ -266,7 +266,7 @@ pub struct FloatingIpConfig {
     pub addresses: Vec<FloatingNet>,
     /// Kernel lifetime of a claimed address; whole seconds.
     pub valid_lft: Duration,
-    /// How long to listen for another owner before claiming; zero does not ask.
+    /// How long a claim waits for another owner to answer; zero asks while the address is held already.
     pub probe: Duration,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,11 +14,13 @@ use super::bell::{Bell, Wake};
 use super::certificate::ReleaseCertificate;
 use super::data_path::{DataPathLease, Dropped};
 use super::error::HaError;
+use super::guard::keep::Keeper;
 use super::guard::{self, Claim, Guard, GuardCommand};
 use super::hold::{Holder, IpHold};
 use super::link::{LinkPort, wait_any_readable};
 use super::netlink::{AddressTable, LinkEvents, LinkInfo};
 use super::preflight::{check_addresses, check_capabilities, find_link, remove_leftovers};
+use super::relay::Relay;
 use super::takedown::{Takedown, TakenDown};
 use super::tickle::Tickler;
 
@@ -56,7 +58,8 @@ pub struct FloatingIpConfig {
     pub valid_lft_s: u32,
     /// How often the daemon renews that life; several times within it. 300 ms is usual.
     pub renew_interval: Duration,
-    /// How long a claim waits for another host to say that it still has the address. 10 to 20 ms; zero asks nobody.
+    /// How long a claim waits for another host to say that it still has the address. Zero, as usual, asks as well and
+    /// hears the answer while the address is held already: whoever answers does not stop a claim.
     pub probe_wait: Duration,
     /// The cluster, as written in release certificates.
     pub cluster_id: u64,
@@ -114,6 +117,10 @@ pub(super) struct Inner {
     data_path: Mutex<Result<Option<Arc<DataPathLease>>, String>>,
     takedown: Option<Mutex<Takedown>>,
     guard: Mutex<Option<Arc<Guard>>>,
+    /// Hands the guard the sockets of sessions; none in loopback mode, where nothing is announced and nobody tickled.
+    keeper: Option<Keeper>,
+    /// Whether the addresses and their connections are known to be off this host: nothing was held since that was seen.
+    clean: AtomicBool,
     peers: Mutex<Vec<SocketAddr>>,
     /// Hosts of the clients that this hold told about the takeover.
     clients: Mutex<BTreeSet<IpAddr>>,
@@ -167,7 +174,14 @@ impl FloatingIp {
             link_events = Some(LinkEvents::open().map_err(kernel)?);
         }
         let guard = Guard::spawn(&config.guard, guard::START_WITHIN)?;
+        let keeper = (config.mode == FloatingMode::Netlink).then(Keeper::start).transpose();
+        let keeper = keeper.map_err(|error| HaError::kernel("start a thread", error))?;
+        if let Some(keeper) = &keeper {
+            keeper.connect(guard.sockets());
+        }
         let inner = Inner {
+            keeper,
+            clean: AtomicBool::new(true),
             peers: Mutex::new(config.peers.clone()),
             config,
             bindings,
@@ -185,26 +199,67 @@ impl FloatingIp {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes the addresses for `leadership`: asks whether another host still has one, hands the claim to the guard,
-    /// adds the addresses with a kernel lifetime, and announces them. The peers must know
-    /// [`release_token_hash`](smsc_raft::leadership::Lease::release_token_hash) of its lease beforehand.
+    /// Makes everything ready to take the addresses for `leadership`, short of taking them: what an earlier hold left is
+    /// cleared away, and the guard stands ready. The peers must know
+    /// [`release_token_hash`](smsc_raft::leadership::Lease::release_token_hash) of its lease beforehand. For while the
+    /// leader before still holds them.
     ///
-    /// Blocks for about [`probe_wait`](FloatingIpConfig::probe_wait) and two milliseconds. A host that answers the
-    /// probe does not stop the claim, because the lease says who is right; it is logged and kept in
-    /// [`IpHold::conflicts`].
+    /// Blocks for about two milliseconds.
     ///
     /// # Errors
     /// [`HaError::NotLeader`] if the lease is over, [`HaError::StillHeld`] if an earlier hold was not released,
     /// [`HaError::NoCarrier`] if clients could not reach this node, [`HaError::Guard`] if no guard stands ready,
-    /// [`HaError::NotReleased`] if connections of an earlier hold would not die, [`HaError::Kernel`] if an address could
-    /// not be added. Nothing is left on the host then.
-    pub fn claim(&self, leadership: &Leadership) -> Result<IpHold, HaError> {
+    /// [`HaError::NotReleased`] if connections of an earlier hold would not die, [`HaError::Kernel`] as it says. Nothing
+    /// is left on the host then.
+    pub fn prepare(&self, leadership: &Leadership) -> Result<Prepared, HaError> {
         let term = leadership.term;
         self.inner
             .held
             .compare_exchange(NOT_HELD, term, Ordering::AcqRel, Ordering::Acquire)
             .map_err(|term| HaError::StillHeld { term })?;
-        self.inner.claim(leadership).inspect_err(|_| self.inner.set_not_held())
+        self.inner.prepare(leadership).inspect_err(|_| self.inner.set_not_held())
+    }
+
+    /// [Prepares](Self::prepare) and [claims](Prepared::claim).
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn claim(&self, leadership: &Leadership) -> Result<IpHold, HaError> {
+        self.prepare(leadership)?.claim()
+    }
+
+    /// What the peers may be shown once the lease of `leadership` has been ended on purpose and this node holds nothing:
+    /// it makes sure that nothing of the addresses is on this host.
+    ///
+    /// # Errors
+    /// [`HaError::StillHeld`] while this node holds them or the lease may be taken up again, [`HaError::NotReleased`] and
+    /// [`HaError::Kernel`] if it is not certain that they are off.
+    pub fn certify(&self, leadership: &Leadership) -> Result<ReleaseCertificate, HaError> {
+        let lease = leadership.lease();
+        if let Some(term) = self.held_by_term() {
+            return Err(HaError::StillHeld { term });
+        }
+        if !lease.is_given_up() || lease.deadline().is_some() {
+            return Err(HaError::StillHeld { term: leadership.term });
+        }
+        self.inner.take_down()?;
+        Ok(self.inner.certificate(leadership.term, lease.token().clone()))
+    }
+
+    /// Listens for requests to connect that come while this node hands over; none in loopback mode. Blocks for some
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// [`HaError::NoInterface`], [`HaError::Kernel`] if no packet socket can be had.
+    pub fn relay(&self) -> Result<Option<Relay>, HaError> {
+        let needed = self.inner.config.mode == FloatingMode::Netlink;
+        needed.then(|| Relay::open(Arc::clone(&self.inner))).transpose()
+    }
+
+    /// Keeps the sockets of sessions open beyond the daemon's death; none in loopback mode.
+    #[must_use]
+    pub fn keeper(&self) -> Option<Keeper> {
+        self.inner.keeper.clone()
     }
 
     /// Where the peers listen for release certificates, from now on.
@@ -222,7 +277,7 @@ impl FloatingIp {
     /// Where the peers listen for release certificates.
     #[must_use]
     pub fn peers(&self) -> Vec<SocketAddr> {
-        self.inner.peers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.peers()
     }
 
     /// The term that holds the addresses on this node at this moment.
@@ -287,33 +342,95 @@ impl FloatingIp {
     }
 }
 
+/// Ready to take the addresses. Dropping it takes nothing.
+pub struct Prepared {
+    inner: Arc<Inner>,
+    leadership: Leadership,
+    bell: Arc<Bell>,
+    guard: Arc<Guard>,
+    claimed: bool,
+}
+
+impl Prepared {
+    /// Adds the addresses with a kernel lifetime and announces them.
+    ///
+    /// Blocks for [`probe_wait`](FloatingIpConfig::probe_wait) and less than a millisecond. Another host that uses an
+    /// address does not stop the claim, because the lease says who is right: it is asked for, logged, answered, and kept
+    /// in [`FloatingIp::conflict`].
+    ///
+    /// # Errors
+    /// [`HaError::NotLeader`] if the lease is over, [`HaError::Kernel`] if an address could not be added. Nothing is left
+    /// on the host then, or the guard is left to see to it.
+    pub fn claim(mut self) -> Result<IpHold, HaError> {
+        let (inner, leadership) = (&self.inner, &self.leadership);
+        // The wait for the leader before may have been long.
+        if self.guard.is_gone() {
+            self.guard = inner.arm_guard(leadership)?;
+        }
+        let conflicts = inner.probe();
+        inner.clean.store(false, Ordering::Release);
+        // Only now may packets pass: the address may have been another's until here.
+        inner.follow_lease(leadership, &self.guard, &self.bell, inner.data_path_lease());
+        let hold = inner
+            .add_addresses(leadership)
+            // The time between the check before adding and here may be long: the process may have stood still.
+            .and_then(|()| if leadership.valid_now() { Ok(()) } else { Err(not_leader(leadership)) })
+            .and_then(|()| Holder::start(Arc::clone(inner), leadership.clone(), Arc::clone(&self.bell), conflicts))?;
+        self.claimed = true;
+        Ok(hold)
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if self.claimed {
+            return;
+        }
+        let term = self.leadership.term;
+        self.leadership.lease().unobserve();
+        self.inner.close_data_path();
+        // What cannot be taken down is left to the guard, and to the kernel when the address's life ends.
+        match self.inner.take_down() {
+            Ok(_) => {
+                if let Err(error) = self.guard.stand_down(term) {
+                    tracing::warn!(term, %error, "the guard was ended instead; another is started for the next claim");
+                }
+            }
+            Err(error) => tracing::error!(term, %error, "the floating IP may still be on this host"),
+        }
+        self.inner.set_not_held();
+    }
+}
+
+fn not_leader(leadership: &Leadership) -> HaError {
+    HaError::NotLeader { term: leadership.term }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.stop();
+        }
+    }
+}
+
 impl Inner {
-    fn claim(self: &Arc<Self>, leadership: &Leadership) -> Result<IpHold, HaError> {
-        let not_leader = || HaError::NotLeader { term: leadership.term };
+    fn prepare(self: &Arc<Self>, leadership: &Leadership) -> Result<Prepared, HaError> {
         if !leadership.valid_now() {
-            return Err(not_leader());
+            return Err(not_leader(leadership));
         }
         if let Some(interface) = self.interface_without_carrier() {
             return Err(HaError::NoCarrier { interface });
         }
         // Connections of an earlier hold would send what they had buffered as soon as the address is back.
-        self.take_down()?;
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let conflicts = self.probe();
-        let bell = Arc::new(Bell::new().map_err(|error| HaError::kernel("open a socket pair", error))?);
-        let guard = self.arm_guard(leadership, &bell)?;
-        let held = self
-            .add_addresses(leadership)
-            // The time between the check before adding and here may be long: the process may have stood still.
-            .and_then(|()| if leadership.valid_now() { Ok(()) } else { Err(not_leader()) })
-            .and_then(|()| Holder::start(Arc::clone(self), leadership.clone(), bell, conflicts));
-        if held.is_err() {
-            leadership.lease().unobserve();
-            self.close_data_path();
+        if !self.clean.load(Ordering::Acquire) {
             self.take_down()?;
-            guard.stand_down(leadership.term)?;
         }
-        held
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let bell = Arc::new(Bell::new().map_err(|error| HaError::kernel("open a socket pair", error))?);
+        let guard = self.arm_guard(leadership)?;
+        self.follow_lease(leadership, &guard, &bell, None);
+        Ok(Prepared { inner: Arc::clone(self), leadership: leadership.clone(), bell, guard, claimed: false })
     }
 
     fn add_addresses(&self, leadership: &Leadership) -> Result<(), HaError> {
@@ -322,7 +439,7 @@ impl Inner {
         };
         for Binding { address, link_index, .. } in &self.bindings {
             if !leadership.valid_now() {
-                return Err(HaError::NotLeader { term: leadership.term });
+                return Err(not_leader(leadership));
             }
             takedown
                 .addresses()
@@ -377,22 +494,40 @@ impl Inner {
         conflicts
     }
 
-    /// Makes the guard, or a new one if that was lost, ready to undo a claim, and lets it hear of the lease from here
-    /// on.
-    pub(super) fn arm_guard(&self, leadership: &Leadership, bell: &Arc<Bell>) -> Result<Arc<Guard>, HaError> {
-        let term = leadership.term;
-        let guard = match self.guard() {
-            Some(guard) if guard.arm(&self.guard_claim(leadership)?).is_ok() => guard,
+    /// Makes the guard, or a new one if that was lost, ready to undo a claim.
+    fn arm_guard(&self, leadership: &Leadership) -> Result<Arc<Guard>, HaError> {
+        match self.guard() {
+            Some(guard) if guard.arm(&self.guard_claim(leadership)?).is_ok() => Ok(guard),
             _ => {
                 tracing::warn!("the guard process was lost; starting another");
                 let guard = Arc::new(Guard::spawn(&self.config.guard, guard::REPLACE_WITHIN)?);
                 guard.arm(&self.guard_claim(leadership)?)?;
+                if let Some(keeper) = &self.keeper {
+                    keeper.connect(guard.sockets());
+                }
                 *self.guard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&guard));
-                guard
+                Ok(guard)
             }
-        };
-        let (told, bell) = (Arc::clone(&guard), Arc::clone(bell));
-        let data_path = self.lock_data_path().as_ref().ok().cloned().flatten();
+        }
+    }
+
+    /// Arms another guard in the place of one that was lost while the addresses are held.
+    pub(super) fn replace_guard(&self, leadership: &Leadership, bell: &Arc<Bell>) -> Result<(), HaError> {
+        let guard = self.arm_guard(leadership)?;
+        self.follow_lease(leadership, &guard, bell, self.data_path_lease());
+        Ok(())
+    }
+
+    /// Lets the guard, and the filter if one is given, hear of the lease from here on.
+    fn follow_lease(
+        &self,
+        leadership: &Leadership,
+        guard: &Arc<Guard>,
+        bell: &Arc<Bell>,
+        data_path: Option<Arc<DataPathLease>>,
+    ) {
+        let term = leadership.term;
+        let (told, bell) = (Arc::clone(guard), Arc::clone(bell));
         leadership.lease().observe(move |event| match event {
             LeaseEvent::Extending(deadline) => {
                 told.extend(term, deadline);
@@ -407,7 +542,10 @@ impl Inner {
                 bell.ring(Wake::LeaseEnded);
             }
         });
-        Ok(guard)
+    }
+
+    fn data_path_lease(&self) -> Option<Arc<DataPathLease>> {
+        self.lock_data_path().as_ref().ok().cloned().flatten()
     }
 
     fn guard_claim(&self, leadership: &Leadership) -> Result<Claim, HaError> {
@@ -423,17 +561,23 @@ impl Inner {
             node_id: self.config.node_id,
             token: lease.token().clone(),
             addresses,
-            peers: self.peers.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            peers: self.peers(),
             deadline_ns: deadline.as_nanos(),
         })
     }
 
+    pub(super) fn peers(&self) -> Vec<SocketAddr> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Takes the addresses off this host; nothing to do in loopback mode.
     pub(super) fn take_down(&self) -> Result<TakenDown, HaError> {
-        match self.takedown() {
-            Some(mut takedown) => takedown.take_down(&self.addresses()),
-            None => Ok(TakenDown::default()),
-        }
+        let taken_down = match self.takedown() {
+            Some(mut takedown) => takedown.take_down(&self.addresses())?,
+            None => TakenDown::default(),
+        };
+        self.clean.store(true, Ordering::Release);
+        Ok(taken_down)
     }
 
     pub(super) fn takedown(&self) -> Option<MutexGuard<'_, Takedown>> {

@@ -93,9 +93,8 @@ impl Herald {
                     // A neighbour that cannot be asked now is asked again with the next announcement.
                     let _ = binding.port.ask(mac, *hop);
                 }
-                if self.announced {
-                    let _ = binding.port.ask_who_else(mac);
-                }
+                // Whoever answers is heard by the thread that holds the address.
+                let _ = binding.port.ask_who_else(mac);
             }
         }
         self.announced = true;

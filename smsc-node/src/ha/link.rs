@@ -14,7 +14,7 @@ use super::error::HaError;
 use super::{arp, na};
 
 /// `AF_PACKET` of linux/socket.h.
-const AF_PACKET: i32 = 17;
+pub(super) const AF_PACKET: i32 = 17;
 /// Longer than any frame that is listened for; the rest of a longer one is cut off unread.
 const FRAME_BUFFER_LEN: usize = 128;
 
@@ -214,7 +214,7 @@ pub(crate) fn wait_any_readable(sockets: &[BorrowedFd<'_>], wait: Duration) -> i
 }
 
 /// The link-layer socket address of an interface, as the system lists it.
-fn link_address(interface: &str) -> Result<LinkAddr, HaError> {
+pub(super) fn link_address(interface: &str) -> Result<LinkAddr, HaError> {
     let mut entries =
         nix::ifaddrs::getifaddrs().map_err(|errno| HaError::kernel("list the interfaces", errno.into()))?;
     entries

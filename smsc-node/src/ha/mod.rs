@@ -12,12 +12,13 @@
 //! | `preflight` | what is checked at start, and what an earlier run left |
 //! | `floating_ip`, `hold` | claim, renewal, release |
 //! | `data_path` | the filter by which the kernel itself keeps to the lease |
-//! | `guard` | the process that outlives the daemon, and what is said to it |
+//! | `guard` | the process that outlives the daemon, what is said to it, and the sockets that it keeps |
 //! | `certificate` | the datagram by which a peer learns that it need not wait out the lease |
 //! | `takedown` | address off, sockets destroyed, both verified; the daemon and the guard share it |
 //! | `netlink` | addresses, links, filters and sockets of the kernel; no process is ever started for them |
 //! | `herald` | announcements, questions to neighbours, defence against other hosts |
 //! | `arp`, `na`, `announce`, `link` | the frames (pure), their schedule (pure), the socket they leave by |
+//! | `relay` | connection requests of a handover that came before the successor was there |
 //! | `tickle` | the segment that makes a client of the lost owner reconnect now |
 //!
 //! The lease and the token of its term come from `smsc_raft::leadership`; of SMPP and of Raft's own workings nothing
@@ -38,6 +39,7 @@ pub mod link;
 pub mod na;
 pub mod netlink;
 mod preflight;
+pub mod relay;
 pub mod role;
 pub mod takedown;
 pub mod tickle;
@@ -45,6 +47,7 @@ pub mod tickle;
 pub use certificate::{ReleaseCertificate, ReleaseListener};
 pub use error::HaError;
 pub use floating_ip::{Conflict, DataPathState, FloatingAddress, FloatingIp, FloatingIpConfig, FloatingMode};
+pub use guard::keep::{Keeper, Kept};
 pub use guard::{Guard, GuardCommand, guard_main};
 pub use hold::{HoldState, IpHold, LossReason, Released};
 pub use role::Phase;

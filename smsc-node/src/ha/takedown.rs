@@ -49,17 +49,7 @@ impl Takedown {
     /// [`HaError::NotReleased`] if something came back; [`HaError::Kernel`] or [`HaError::Capability`] if the kernel
     /// refused. The addresses are taken off as far as possible in any case.
     pub fn take_down(&mut self, addresses: &[IpAddr]) -> Result<TakenDown, HaError> {
-        let mut done = TakenDown::default();
-        let mut first_error = None;
-        for address in addresses {
-            match self.remove_address(*address) {
-                Ok(removed) => done.addresses += removed,
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
-        }
-        if let Some(error) = first_error {
-            return Err(error);
-        }
+        let mut done = TakenDown { addresses: self.take_off(addresses)?, sockets: 0 };
         for address in addresses {
             done.sockets += self.destroy_sockets(*address)?;
         }
@@ -70,6 +60,23 @@ impl Takedown {
             }
         }
         Ok(done)
+    }
+
+    /// The first step alone: removes every one of `addresses` from every interface, as far as possible. Returns how many
+    /// entries there were.
+    ///
+    /// # Errors
+    /// As of [`take_down`](Self::take_down), which has to follow.
+    pub fn take_off(&mut self, addresses: &[IpAddr]) -> Result<usize, HaError> {
+        let mut removed = 0;
+        let mut first_error = None;
+        for address in addresses {
+            match self.remove_address(*address) {
+                Ok(entries) => removed += entries,
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(removed), Err)
     }
 
     fn remove_address(&mut self, address: IpAddr) -> Result<usize, HaError> {

@@ -11,11 +11,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::NodeError;
 use super::peer::{HandoverReport, HandoverWish, LAG_MAX_ENTRIES, NodeState};
-use super::serving::Serving;
+use super::serving::{self, Serving};
 use super::takeover::Step;
+use crate::config::FloatingIpMode;
 use crate::ha::hold::{HoldState, IpHold, LossReason};
+use crate::ha::relay::Relay;
 use crate::ha::{HaError, Phase};
 use crate::shutdown::NodePhase;
+use crate::smpp::listener::{Newcomers, Ports, Records};
 
 /// How long a peer may take to hear the hash of the release token before it is told again.
 const NOTE_WAIT: Duration = Duration::from_secs(2);
@@ -23,6 +26,8 @@ const NOTE_WAIT: Duration = Duration::from_secs(2);
 const TRANSFER_WAIT: Duration = Duration::from_secs(3);
 /// How long a standby may take to answer before a handover.
 const CHECK_WAIT: Duration = Duration::from_millis(500);
+/// How long another node may take to be elected by itself once it knows that the address is released.
+const FOLLOWED_WAIT: Duration = Duration::from_millis(200);
 /// How long a node that cannot serve waits before it tries again, when no other can either.
 const NOBODY_ABLE_PAUSE: Duration = Duration::from_millis(500);
 /// How long in-flight work may hold up a planned handover.
@@ -98,8 +103,8 @@ impl Leader {
             Ok(claimed) => claimed,
             Err(text) => {
                 tracing::error!(term, "leading, but not able to serve: {text}");
-                leadership.lease().end();
                 self.state.step(Phase::Releasing);
+                self.end_lease(&leadership).await;
                 self.state.step(Phase::Standby);
                 self.give_up_leadership().await;
                 return Ok(Ended::Lost);
@@ -122,7 +127,7 @@ impl Leader {
                 self.state.step(Phase::Standby);
                 if unreachable {
                     tracing::error!(term, "clients cannot reach this node: giving leadership to one that they can");
-                    leadership.lease().end();
+                    self.end_lease(&leadership).await;
                     self.give_up_leadership().await;
                 }
                 Ok(ended)
@@ -158,25 +163,43 @@ impl Leader {
         self.state.takeovers.reached(self.state.config.node_id, term, step);
     }
 
-    /// Everything between "leads" and "serves".
+    /// Everything between "leads" and "serves". As much as possible is done before the leader before is known to be off
+    /// the address.
     async fn claim(&self, leadership: &Leadership) -> Result<(IpHold, Serving), String> {
         let state = &self.state;
         let floating = state.floating.clone().ok_or("a witness holds no address")?;
         tokio::spawn(tell_peers(state.clone(), leadership.clone()));
+        // The ports are open before the address is there, so that the first ESME to come finds them. In loopback mode
+        // who listens holds the address, and the leader before still may.
+        let early = if self.listens_early() { Some(self.listen(leadership).await?) } else { None };
+        let preparing = leadership.clone();
+        let prepared = blocking(move || floating.prepare(&preparing)).await?;
         state.store.predecessors_released().await;
-        let claiming = leadership.clone();
-        let hold = tokio::task::spawn_blocking(move || floating.claim(&claiming))
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|error| error.to_string())?;
+        let hold = blocking(move || prepared.claim()).await?;
         self.reached(leadership.term, Step::Announced);
-        match Serving::start(state.clone(), leadership.clone(), &hold).await {
-            Ok(serving) => Ok((hold, serving)),
+        let ports = match early {
+            Some(ports) => Ok(ports),
+            None => self.listen(leadership).await,
+        };
+        match ports {
+            Ok(ports) => {
+                let serving = Serving::start(state.clone(), leadership.clone(), &hold, ports);
+                Ok((hold, serving))
+            }
             Err(error) => {
                 release(hold).await;
-                Err(error.to_string())
+                Err(error)
             }
         }
+    }
+
+    fn listens_early(&self) -> bool {
+        let floating = self.state.config.floating_ip.as_ref();
+        floating.is_some_and(|floating| floating.mode == FloatingIpMode::Interface)
+    }
+
+    async fn listen(&self, leadership: &Leadership) -> Result<Ports, String> {
+        serving::listen(&self.state, leadership).await.map_err(|error| error.to_string())
     }
 
     async fn serve(&mut self, hold: &IpHold, leadership: &Leadership) -> Ended {
@@ -267,9 +290,9 @@ impl Leader {
         best.map(|(_, id, member)| (id, member)).ok_or(refused)
     }
 
-    /// Settles, moves leadership, then ends the sessions and releases the addresses, for which the successor waits: so
-    /// ESMEs are without an owner for milliseconds. The addresses are released whatever comes of the transfer, and at the
-    /// end of the lease at the latest.
+    /// Settles what is under way, then moves leadership while the sessions end, then releases the addresses, for which the
+    /// successor waits; who connects again meanwhile is passed on to it. So ESMEs are without an owner for milliseconds.
+    /// The addresses are released whatever comes of the transfer, and at the end of the lease at the latest.
     async fn hand_over(
         &self,
         wished: Option<u64>,
@@ -286,21 +309,37 @@ impl Leader {
         let (to, member) = match target {
             Ok(target) => target,
             Err(text) => {
-                serving.quiesce(settle).await;
+                serving.settle(settle).await;
+                serving.quiesce(Newcomers::Refused, settle).await;
                 serving.stop(settle).await;
                 release(hold).await;
-                leadership.lease().end();
+                self.end_lease(leadership).await;
                 return Err(text);
             }
         };
-        serving.quiesce(settle).await;
+        let (relay, ()) = tokio::join!(self.relay(), serving.settle(settle));
+        let settled = started.elapsed();
+        let newcomers = if relay.is_some() { Newcomers::Unanswered } else { Newcomers::Refused };
+        // Whoever came until here was answered here.
+        if let Some(relay) = &relay {
+            relay.forget();
+        }
+        serving.quiesce(newcomers, settle).await;
         let quiesced = started.elapsed();
-        let transferred = self.state.store.transfer(to, TRANSFER_WAIT).await;
-        let moved = started.elapsed();
-        serving.stop(UNBIND_WAIT).await;
-        let unbound = started.elapsed();
-        self.release_to_successor(hold).await;
+        // The sessions are at rest, so that they may end while the successor is elected.
+        let moving = async {
+            let transferred = self.state.store.transfer(to, TRANSFER_WAIT).await;
+            (transferred, started.elapsed())
+        };
+        let ending = async {
+            let ports = serving.unbind(UNBIND_WAIT, Records::Lapse).await;
+            (ports, started.elapsed())
+        };
+        let ((transferred, moved), (ports, unbound)) = tokio::join!(moving, ending);
+        self.release_to_successor(hold, relay).await;
+        let released = started.elapsed();
         leadership.lease().end();
+        drop(ports);
         if let Err(error) = transferred {
             // A transfer that hangs leaves the cluster without writes until this node's engine starts anew.
             self.state.lifecycle.advance(NodePhase::Draining);
@@ -312,24 +351,66 @@ impl Leader {
             term: self.state.store.view().term,
             took_ms: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX),
         };
-        tracing::info!(to, term = report.term, took_ms = report.took_ms, ?quiesced, ?moved, ?unbound, "handed over");
+        let (term, took_ms) = (report.term, report.took_ms);
+        tracing::info!(to, term, took_ms, ?settled, ?quiesced, ?moved, ?unbound, ?released, "handed over");
         Ok(report)
     }
 
-    /// Gives the addresses back and shows the peers that it is so.
-    async fn release_to_successor(&self, hold: IpHold) {
+    /// What keeps requests to connect for the successor; without it they are refused until it is there.
+    async fn relay(&self) -> Option<Relay> {
+        let floating = self.state.floating.clone()?;
+        let opened = blocking(move || floating.relay()).await;
+        opened.inspect_err(|error| tracing::warn!(%error, "who connects during the handover is refused")).ok().flatten()
+    }
+
+    /// Gives the addresses back and shows the peers that it is so; what else they are to have from here follows on its
+    /// own.
+    async fn release_to_successor(&self, hold: IpHold, relay: Option<Relay>) {
         let Some(floating) = self.state.floating.clone() else { return };
-        let released = tokio::task::spawn_blocking(move || {
-            let released = hold.release()?;
+        let released = blocking(move || hold.release_to_successor()).await;
+        if let Some(relay) = relay.filter(|_| released.is_ok()) {
+            tokio::task::spawn_blocking(move || {
+                let requests = relay.pass_on();
+                tracing::info!(requests, "passed on to the successor who connected before it was there");
+            });
+        }
+        match released {
+            // The first copy has left already. A peer that hears none waits out the lease.
+            Ok(released) => {
+                drop(tokio::task::spawn_blocking(move || released.certificate().send_to(&floating.peers())))
+            }
+            Err(error) => tracing::error!(%error, "the floating address was not released; the guard goes on trying"),
+        }
+    }
+
+    /// Ends the lease for good. Whoever leads next need not wait it out if it is certain that nothing of the address is on
+    /// this host.
+    async fn end_lease(&self, leadership: &Leadership) {
+        leadership.lease().end();
+        let Some(floating) = self.state.floating.clone() else { return };
+        let ended = leadership.clone();
+        let certified = blocking(move || {
             // A peer that does not hear of it waits out the lease.
-            let _ = released.certificate().send_to(&floating.peers());
-            Ok::<_, HaError>(())
+            let _ = floating.certify(&ended)?.send_to(&floating.peers());
+            Ok(())
         });
-        report_release(released.await);
+        if let Err(error) = certified.await {
+            tracing::warn!(%error, "the next leader waits out this node's lease");
+        }
     }
 
     /// Leads but cannot serve: lets another node try.
     async fn give_up_leadership(&self) {
+        // Whoever has heard that the address is released stands for election by itself.
+        let mut changes = self.state.store.view_changes();
+        let followed = async {
+            while self.state.store.view().leads {
+                changes.next().await;
+            }
+        };
+        if tokio::time::timeout(FOLLOWED_WAIT, followed).await.is_ok() {
+            return;
+        }
         let given = match self.target(None).await {
             Ok((to, _)) => self.state.store.transfer(to, TRANSFER_WAIT).await.map_err(|error| error.to_string()),
             Err(text) => Err(text),
@@ -388,14 +469,13 @@ async fn tell_peers(state: Arc<NodeState>, leadership: Leadership) {
     }
 }
 
-async fn release(hold: IpHold) {
-    report_release(tokio::task::spawn_blocking(move || hold.release().map(drop)).await);
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, HaError> + Send + 'static) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
+    done.map_err(|error| error.to_string())
 }
 
-fn report_release(released: Result<Result<(), HaError>, tokio::task::JoinError>) {
-    match released {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "the floating address was not released; the guard goes on trying"),
-        Err(error) => tracing::error!(%error, "releasing the floating address ended badly"),
+async fn release(hold: IpHold) {
+    if let Err(error) = blocking(move || hold.release().map(drop)).await {
+        tracing::error!(%error, "the floating address was not released; the guard goes on trying");
     }
 }

@@ -23,7 +23,7 @@ use crate::ha::IpHold;
 use crate::ha::tickle::TickleRun;
 use crate::link::{LinkParts, Links};
 use crate::listen::ListenError;
-use crate::smpp::listener::{ServerParts, SmppServer};
+use crate::smpp::listener::{Newcomers, Ports, QuietPorts, Records, ServerParts, SmppServer};
 use crate::smpp::ports::{Between, Centre, Directory, Done, Found, Waiting};
 
 /// How long an earlier leader on this host (a laptop's cluster) may take to close its listener, and how often it is
@@ -50,19 +50,8 @@ pub(super) struct Serving {
 
 impl Serving {
     /// Starts to serve and to deliver.
-    ///
-    /// # Errors
-    /// The SMPP port cannot be listened on.
-    pub(super) async fn start(
-        state: Arc<NodeState>,
-        leadership: Leadership,
-        hold: &IpHold,
-    ) -> Result<Self, ListenError> {
-        let floating = state.config.floating_ip.as_ref().expect("a witness never serves");
+    pub(super) fn start(state: Arc<NodeState>, leadership: Leadership, hold: &IpHold, ports: Ports) -> Self {
         let config = state.config.smpp.clone().expect("a data node has an SMPP server");
-        let addresses = floating.addresses.iter().map(|floating| floating.net.addr).collect::<Vec<_>>();
-        let tls_port = config.tls.as_ref().map(|tls| tls.listen_port);
-        let ports: Vec<u16> = std::iter::once(config.listen_port).chain(tls_port).collect();
         let ends = Arc::new(Ends::default());
         let table: TableSource = {
             let state = state.clone();
@@ -87,46 +76,48 @@ impl Serving {
         });
         let parts = ServerParts {
             config,
-            certificates: state.certificates.clone(),
             node_id: state.config.node_id,
             centre: Arc::new(StoreCentre { state: state.clone(), ends }),
             receivers: Arc::new(delivery.clone()),
             clock: Arc::new(SystemClock),
+            keeper: state.floating.as_ref().and_then(|floating| floating.keeper()),
             metrics: state.metrics.clone(),
         };
-        let server = match listen(&leadership, parts, &addresses).await {
-            Ok(server) => server,
-            Err(error) => {
-                links.stop(Duration::ZERO).await;
-                delivery.stop().await;
-                return Err(error);
-            }
-        };
-        let served = addresses.iter().flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)));
-        let tickles = tickle(&state.store, leadership.term, hold, served);
+        let server = SmppServer::start(&leadership, parts, ports);
+        let tickles = tickle(&state.store, leadership.term, hold, server.addresses());
         let telling = tokio::spawn(watch_returns(state.store.clone(), leadership.term, tickles));
         let housekeeping = tokio::spawn(housekeeping::lead(state, leadership.term));
-        Ok(Self { server, delivery, links, housekeeping, telling })
+        Self { server, delivery, links, housekeeping, telling }
     }
 
-    /// Ends what is under way while the sessions stay: first deliveries, during which submissions are still taken, then
-    /// submissions. Each for at most `settle`.
-    pub(super) async fn quiesce(&self, settle: Duration) {
+    /// Ends the deliveries that are under way, for which it takes at most `within`. Submissions are still taken.
+    pub(super) async fn settle(&self, within: Duration) {
         self.housekeeping.abort();
-        if !self.delivery.settle(settle).await {
+        if !self.delivery.settle(within).await {
             tracing::info!("some deliveries are still under way; they are made again by whoever leads next");
         }
-        if !self.server.quiesce(settle).await {
+    }
+
+    /// Takes no more submissions and answers those that were taken, for which it takes at most `within`, while the
+    /// sessions stay.
+    pub(super) async fn quiesce(&self, newcomers: Newcomers, within: Duration) {
+        if !self.server.quiesce(newcomers, within).await {
             tracing::info!("some submissions are not answered; they are unknown to their ESMEs");
         }
     }
 
-    /// Lets sessions answer what is in flight and unbind, for at most `grace`, then stops.
-    pub(super) async fn stop(self, grace: Duration) {
+    /// Lets sessions answer what is in flight and unbind, for at most `grace`, and ends delivery.
+    pub(super) async fn unbind(self, grace: Duration, records: Records) -> QuietPorts {
         self.housekeeping.abort();
         self.telling.abort();
-        tokio::join!(self.server.stop(grace), self.links.stop(grace));
+        let (ports, ()) = tokio::join!(self.server.stop(grace, records), self.links.stop(grace));
         self.delivery.stop().await;
+        ports
+    }
+
+    /// The same, and closes the ports.
+    pub(super) async fn stop(self, grace: Duration) {
+        drop(self.unbind(grace, Records::Close).await);
     }
 
     /// Closes everything at once: another node may be about to serve.
@@ -135,11 +126,17 @@ impl Serving {
     }
 }
 
-/// Listens, waiting for an earlier leader on the same host to let go of the port.
-async fn listen(leadership: &Leadership, parts: ServerParts, addresses: &[IpAddr]) -> Result<SmppServer, ListenError> {
+/// Listens at the floating addresses, waiting for an earlier leader on the same host to let go of the port.
+///
+/// # Errors
+/// The SMPP port cannot be listened on.
+pub(super) async fn listen(state: &NodeState, leadership: &Leadership) -> Result<Ports, ListenError> {
+    let floating = state.config.floating_ip.as_ref().expect("a witness never serves");
+    let config = state.config.smpp.as_ref().expect("a data node has an SMPP server");
+    let addresses = floating.addresses.iter().map(|floating| floating.net.addr).collect::<Vec<_>>();
     let deadline = tokio::time::Instant::now() + PORT_WAIT;
     loop {
-        match SmppServer::start(leadership, parts.clone(), addresses) {
+        match Ports::open(config, state.certificates.as_ref(), &addresses) {
             Err(ListenError::Busy { .. }) if leadership.valid_now() && tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(PORT_RETRY).await;
             }
@@ -149,14 +146,14 @@ async fn listen(leadership: &Leadership, parts: ServerParts, addresses: &[IpAddr
 }
 
 /// Makes the ESMEs that an earlier leader served come back now instead of at their next enquire_link.
-fn tickle(store: &Store, term: u64, hold: &IpHold, servers: impl Iterator<Item = SocketAddr>) -> Vec<TickleRun> {
+fn tickle(store: &Store, term: u64, hold: &IpHold, servers: &[SocketAddr]) -> Vec<TickleRun> {
     let left = store.read(|machine| {
         let left = machine.sessions().filter(|session| session.term < term);
         Ok(left.map(|session| (session.local.clone(), session.peer.clone())).collect::<Vec<_>>())
     });
     let left = left.unwrap_or_default();
     let mut runs = Vec::new();
-    for server in servers {
+    for server in servers.iter().copied() {
         let clients = left.iter().filter(|(local, _)| local.parse() == Ok(server));
         let clients = clients.filter_map(|(_, peer)| peer.parse().ok()).collect::<Vec<SocketAddr>>();
         if clients.is_empty() {

@@ -3,11 +3,12 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use smsc_raft::leadership::Leadership;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,6 +20,7 @@ use super::rate::Buckets;
 use super::tls::Certificates;
 use crate::clock::Clock;
 use crate::config::SmppConfig;
+use crate::ha::Keeper;
 use crate::listen::ListenError;
 use crate::metrics::{ConnectionResult, Metrics};
 
@@ -42,8 +44,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServerParts {
     /// Ports, timers, limits.
     pub config: SmppConfig,
-    /// What ESMEs are shown at the port for TLS; without it nothing listens there.
-    pub certificates: Option<Arc<Certificates>>,
     /// This node.
     pub node_id: u64,
     /// The store.
@@ -52,8 +52,67 @@ pub struct ServerParts {
     pub receivers: Arc<dyn Receivers>,
     /// The host's clocks.
     pub clock: Arc<dyn Clock>,
+    /// Keeps the connections of bound sessions open should this process die, so that their ESMEs hear of it from the
+    /// next leader.
+    pub keeper: Option<Keeper>,
     /// Where to count.
     pub metrics: Arc<Metrics>,
+}
+
+/// The ports, listened on and not served yet: whoever connects waits.
+pub struct Ports {
+    listeners: Vec<(TcpListener, Option<Arc<Certificates>>)>,
+    addresses: Vec<IpAddr>,
+}
+
+impl Ports {
+    /// Listens on the ports of the configuration at each of `addresses`, which this host need not have yet, on that for
+    /// TLS if there are `certificates`. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ListenError`]: nothing listens then.
+    pub fn open(
+        config: &SmppConfig,
+        certificates: Option<&Arc<Certificates>>,
+        addresses: &[IpAddr],
+    ) -> Result<Ports, ListenError> {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            let ports = [(PORT_KEY, config.listen_port, None)].into_iter();
+            let tls = config.tls.as_ref().zip(certificates);
+            for (key, port, tls) in ports.chain(tls.map(|(tls, used)| (TLS_PORT_KEY, tls.listen_port, Some(used)))) {
+                let address = SocketAddr::new(*address, port);
+                let listener = listen(address).map_err(|error| ListenError::new(key, address, error))?;
+                listeners.push((listener, tls.cloned()));
+            }
+        }
+        Ok(Ports { listeners, addresses: addresses.to_vec() })
+    }
+}
+
+/// What becomes of whoever connects while nobody is served any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newcomers {
+    /// They are refused: the ports are closed.
+    Refused,
+    /// Nobody answers them here, because the successor will: their requests are kept for it.
+    Unanswered,
+}
+
+/// What becomes of the registry's records of the sessions that a stop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// They are closed.
+    Close,
+    /// They lapse with the term, because another node leads from now on.
+    Lapse,
+}
+
+/// Ports at which nobody is served any more; closed when dropped.
+#[must_use]
+pub struct QuietPorts {
+    /// Those that do not answer; what was refused is closed already.
+    _listeners: Vec<TcpListener>,
 }
 
 /// A running server. Dropping it ends all connections at once; [`SmppServer::stop`] lets them settle.
@@ -61,28 +120,16 @@ pub struct SmppServer {
     shared: Arc<Shared>,
     stop: watch::Sender<Stop>,
     clock: Arc<dyn Clock>,
-    accepting: JoinSet<JoinSet<()>>,
+    accepting: JoinSet<Accepted>,
     addresses: Vec<SocketAddr>,
 }
 
 impl SmppServer {
-    /// Listens on the ports of the configuration at each of `addresses`, which this host need not have yet, serves what
-    /// connects, and calls the ESMEs that want to be called. To be called within a tokio runtime, by the leader.
-    ///
-    /// # Errors
-    /// [`ListenError`]: nothing listens then.
-    pub fn start(leadership: &Leadership, parts: ServerParts, addresses: &[IpAddr]) -> Result<SmppServer, ListenError> {
-        let ServerParts { config, certificates, node_id, centre, receivers, clock, metrics } = parts;
-        let mut listeners = Vec::new();
-        for address in addresses {
-            let ports = [(PORT_KEY, config.listen_port, None)].into_iter();
-            let tls = config.tls.as_ref().zip(certificates.as_ref());
-            for (key, port, tls) in ports.chain(tls.map(|(tls, used)| (TLS_PORT_KEY, tls.listen_port, Some(used)))) {
-                let address = SocketAddr::new(*address, port);
-                let listener = listen(address).map_err(|error| ListenError::new(key, address, error))?;
-                listeners.push((listener, tls.cloned()));
-            }
-        }
+    /// Serves what connects to the ports, and calls the ESMEs that want to be called. To be called within a tokio runtime,
+    /// by the leader.
+    pub fn start(leadership: &Leadership, parts: ServerParts, ports: Ports) -> SmppServer {
+        let ServerParts { config, node_id, centre, receivers, clock, keeper, metrics } = parts;
+        let Ports { listeners, addresses } = ports;
         let bound = listeners.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect();
         let slots = Slots { open: Arc::default(), metrics: metrics.clone(), limit: config.connections_max as usize };
         let shared = Arc::new(Shared {
@@ -92,9 +139,12 @@ impl SmppServer {
             centre,
             receivers,
             buckets: Buckets::default(),
+            newcomers_unanswered: AtomicBool::new(false),
+            records_lapse: AtomicBool::new(false),
             open_requests: AtomicUsize::new(0),
             outbinds: Outbinds::default(),
             clock: clock.clone(),
+            keeper,
             metrics,
         });
         let (stop, stopped) = watch::channel(Stop::GoOn);
@@ -102,9 +152,8 @@ impl SmppServer {
         for (listener, certificates) in listeners {
             accepting.spawn(accept(listener, certificates, shared.clone(), slots.clone(), stopped.clone()));
         }
-        accepting.spawn(outbind::call(shared.clone(), slots, addresses.to_vec(), stopped));
-        let addresses = bound;
-        Ok(SmppServer { shared, stop, clock, accepting, addresses })
+        accepting.spawn(outbind::call(shared.clone(), slots, addresses, stopped));
+        SmppServer { shared, stop, clock, accepting, addresses: bound }
     }
 
     /// Where it listens.
@@ -114,7 +163,8 @@ impl SmppServer {
 
     /// Accepts and reads nothing more and answers what was taken, while the sessions stay. Returns whether everything is
     /// answered `within` that time.
-    pub async fn quiesce(&self, within: Duration) -> bool {
+    pub async fn quiesce(&self, newcomers: Newcomers, within: Duration) -> bool {
+        self.shared.newcomers_unanswered.store(newcomers == Newcomers::Unanswered, Ordering::Release);
         self.stop.send_replace(Stop::Quiesce);
         let deadline = tokio::time::Instant::now() + within;
         // Connections that have not seen it yet may still take something in: twice in a row shows that none has.
@@ -131,12 +181,18 @@ impl SmppServer {
 
     /// Accepts nothing more, lets every session settle what is in flight and unbind, and closes what is left after
     /// `grace`. With no grace all connections are closed at once, as when leadership is lost.
-    pub async fn stop(mut self, grace: Duration) {
+    ///
+    /// Ports whose newcomers go unanswered stay so until the result is dropped, which is for when the address is gone.
+    pub async fn stop(mut self, grace: Duration, records: Records) -> QuietPorts {
+        self.shared.records_lapse.store(records == Records::Lapse, Ordering::Release);
         self.stop.send_replace(Stop::Unbind(self.clock.mono() + grace));
-        while let Some(connections) = self.accepting.join_next().await {
-            let Ok(mut connections) = connections else { continue };
+        let mut listeners = Vec::new();
+        while let Some(accepted) = self.accepting.join_next().await {
+            let Ok(Accepted { mut connections, quiet }) = accepted else { continue };
+            listeners.extend(quiet);
             while connections.join_next().await.is_some() {}
         }
+        QuietPorts { _listeners: listeners }
     }
 }
 
@@ -156,20 +212,46 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until the server stops; gives back the connections that are still there.
+/// What accepting leaves behind.
+pub(super) struct Accepted {
+    /// The connections that are still there.
+    pub(super) connections: JoinSet<()>,
+    /// The listener, if it answers nobody.
+    pub(super) quiet: Option<TcpListener>,
+}
+
+/// Lets no more requests to connect through to the listener, whose host neither answers nor refuses them then; who was
+/// let in already and is not served yet is sent away.
+fn turn_quiet(listener: TcpListener) -> Option<TcpListener> {
+    /// A filter of one instruction (classic BPF): return 0, which is to drop.
+    const DROP: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+    if let Err(error) = SockRef::from(&listener).attach_filter(&[DROP]) {
+        tracing::warn!(%error, "who connects during the handover is refused");
+        return None;
+    }
+    while let Some(Ok(connection)) = listener.accept().now_or_never() {
+        drop(connection);
+    }
+    Some(listener)
+}
+
+/// Accepts until the server stops.
 async fn accept(
     listener: TcpListener,
     certificates: Option<Arc<Certificates>>,
     shared: Arc<Shared>,
     slots: Slots,
     mut stop: watch::Receiver<Stop>,
-) -> JoinSet<()> {
+) -> Accepted {
     let mut connections = JoinSet::new();
     let told = stop.clone();
     loop {
         tokio::select! {
             // Ends when the server is asked to stop, and when it is dropped.
-            _ = stop.changed() => return connections,
+            _ = stop.changed() => {
+                let unanswered = shared.newcomers_unanswered.load(Ordering::Acquire);
+                return Accepted { connections, quiet: if unanswered { turn_quiet(listener) } else { None } };
+            }
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => match slots.admit(&shared, stream, peer, certificates.as_deref()) {
                     Ok(Some((slot, connection))) => {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection::{Shared, Stop};
-use super::listener::Slots;
+use super::listener::{Accepted, Slots};
 
 /// How often it is looked who has to be called.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,12 +86,12 @@ pub(super) async fn call(
     slots: Slots,
     from: Vec<IpAddr>,
     mut stop: watch::Receiver<Stop>,
-) -> JoinSet<()> {
+) -> Accepted {
     let mut calls = JoinSet::new();
     let mut waits: HashMap<String, Backoff> = HashMap::new();
     loop {
         tokio::select! {
-            _ = stop.changed() => return calls,
+            _ = stop.changed() => return Accepted { connections: calls, quiet: None },
             Some(ended) = calls.join_next() => if let Err(error) = ended {
                 tracing::error!(%error, "a call's task failed");
             },

@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::fakes::{FakeCentre, FakeReceivers, Mode, directory};
-use super::listener::{ServerParts, SmppServer};
+use super::listener::{Newcomers, Ports, Records, ServerParts, SmppServer};
 use super::ports::{DeliverResult, ToSession};
 use super::tls::Certificates;
 use crate::clock::SystemClock;
@@ -66,17 +66,19 @@ impl World {
         let centre = FakeCentre::new(directory(change));
         let receivers = Arc::new(FakeReceivers::default());
         let metrics = Arc::new(Metrics::default());
+        let ports =
+            Ports::open(&config, certificates.as_ref(), &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).expect("free ports");
         let parts = ServerParts {
             config,
-            certificates,
             node_id: 7,
             centre: centre.clone(),
             receivers: receivers.clone(),
             clock: Arc::new(SystemClock),
+            keeper: None,
             metrics: metrics.clone(),
         };
         let leadership = Leadership::new(Lease::new(3));
-        let server = SmppServer::start(&leadership, parts, &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).expect("a free port");
+        let server = SmppServer::start(&leadership, parts, ports);
         World { server, centre, receivers, metrics }
     }
 
@@ -473,7 +475,7 @@ async fn a_stop_settles_what_is_in_flight_and_unbinds() {
     world.centre.set_mode(Mode::Hold);
     esme.send([(2, submit("15551"))]).await;
     until("the submission is proposed", || world.centre.held() == 1).await;
-    let stopping = tokio::spawn(world.server.stop(GRACE));
+    let stopping = tokio::spawn(world.server.stop(GRACE, Records::Close));
     assert_eq!(open.receive().await, None, "what is not bound is closed");
     // What comes now is not taken: it could not be settled.
     esme.send([(3, submit("15552"))]).await;
@@ -492,7 +494,7 @@ async fn a_stop_settles_what_is_in_flight_and_unbinds() {
 async fn a_stop_does_not_wait_for_an_esme_that_does_not_answer() {
     let world = World::start(|_| {});
     let mut esme = world.bound(BindMode::Transceiver).await;
-    let stopping = tokio::spawn(world.server.stop(Duration::from_millis(50)));
+    let stopping = tokio::spawn(world.server.stop(Duration::from_millis(50), Records::Close));
     assert_eq!(esme.answer().await.command_id(), CommandId::UNBIND);
     assert_eq!(esme.receive().await, None);
     tokio::time::timeout(PATIENCE, stopping).await.expect("the grace is short").expect("no panic");
@@ -512,4 +514,21 @@ async fn connections_are_limited() {
     until("a place is free", || world.metrics.smpp_connections_open.get() == 2).await;
     let mut esme = world.connect().await;
     assert_eq!(esme.bind(BindMode::Transmitter, "nobody", "x").await, CommandStatus::ESME_RINVSYSID);
+}
+
+#[tokio::test]
+async fn newcomers_of_a_handover_go_unanswered_until_the_ports_close() {
+    let world = World::start(|_| ());
+    let address = world.server.addresses()[0];
+    let unanswered =
+        || async { tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await.is_err() };
+    assert!(world.server.quiesce(Newcomers::Unanswered, PATIENCE).await, "nothing is under way");
+    // Who is accepted by the kernel before it is told is sent away.
+    let turned_quiet = async { while !unanswered().await {} };
+    tokio::time::timeout(PATIENCE, turned_quiet).await.expect("the ports turn quiet");
+    let ports = world.server.stop(GRACE, Records::Close).await;
+    assert!(unanswered().await, "the ports stay quiet when the server has stopped");
+    drop(ports);
+    let refused = TcpStream::connect(address).await.expect_err("nobody listens any more");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }

@@ -116,6 +116,15 @@ impl Lab {
 
     /// TCP segments that reached the host, from its kernel's counters.
     pub fn tcp_segments_received(&self, host: &str) -> u64 {
+        self.tcp_counter(host, "InSegs")
+    }
+
+    /// TCP segments that the host had to send again.
+    pub fn tcp_segments_repeated(&self, host: &str) -> u64 {
+        self.tcp_counter(host, "RetransSegs")
+    }
+
+    fn tcp_counter(&self, host: &str, name: &str) -> u64 {
         self.within(host, || {
             let table = std::fs::read_to_string("/proc/thread-self/net/snmp").expect("procfs");
             let rows: Vec<Vec<&str>> = table
@@ -123,7 +132,7 @@ impl Lab {
                 .filter(|line| line.starts_with("Tcp:"))
                 .map(|line| line.split_whitespace().collect())
                 .collect();
-            let column = rows[0].iter().position(|name| *name == "InSegs").expect("snmp(7)");
+            let column = rows[0].iter().position(|column| *column == name).expect("snmp(7)");
             rows[1][column].parse().expect("a number")
         })
     }

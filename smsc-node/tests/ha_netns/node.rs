@@ -1,10 +1,10 @@
 //! A daemon that does nothing but hold the address, as a process of its own that can be killed and frozen.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,12 +32,14 @@ pub struct NodeOptions {
     pub peer: Option<SocketAddr>,
     pub loopback: bool,
     pub node_id: u64,
+    /// How long a claim waits for others to answer.
+    pub probe_wait: Duration,
     pub addresses: &'static [(&'static str, u8, &'static str)],
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { valid_lft_s: 2, peer: None, loopback: false, node_id: 1, addresses: VIPS }
+        Self { valid_lft_s: 2, peer: None, loopback: false, node_id: 1, probe_wait: Duration::ZERO, addresses: VIPS }
     }
 }
 
@@ -55,7 +57,7 @@ pub fn open(options: &NodeOptions) -> Result<FloatingIp, HaError> {
         addresses: addresses.collect(),
         valid_lft_s: options.valid_lft_s,
         renew_interval: Duration::from_millis(300),
-        probe_wait: Duration::from_millis(10),
+        probe_wait: options.probe_wait,
         cluster_id: 99,
         node_id: options.node_id,
         peers: options.peer.into_iter().collect(),
@@ -181,12 +183,17 @@ pub fn daemon_main() {
     say(&format!("{} {hex}", ip.guard_pid().expect("open starts it")));
     let hold = ip.claim(&Leadership::new(Arc::clone(&lease))).expect("nobody else has it");
     if !options.loopback {
-        let listener = TcpListener::bind(("0.0.0.0", 2775)).expect("a free port");
+        // Both families, as an IPv6 socket takes them in.
+        let listener = TcpListener::bind(("::", 2775)).expect("a free port");
+        let keeper = ip.keeper().expect("not in loopback mode");
         thread::spawn(move || {
-            let connection = listener.accept().expect("somebody connects");
-            say("accepted");
-            thread::sleep(Duration::from_secs(60));
-            drop(connection);
+            let mut served = Vec::new();
+            for connection in listener.incoming() {
+                let connection: Arc<TcpStream> = Arc::new(connection.expect("somebody connects"));
+                let socket: Weak<TcpStream> = Arc::downgrade(&connection);
+                served.push((keeper.keep(socket), connection));
+                say("accepted");
+            }
         });
     }
     say("held");
@@ -231,6 +238,11 @@ pub fn wait_until_within(what: &str, limit: Duration, done: impl Fn() -> bool) {
         assert!(begun.elapsed() < limit, "waited in vain: {what}");
         thread::sleep(Duration::from_micros(500));
     }
+}
+
+/// How many file descriptors a process of ours has open.
+pub fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs and is ours").count()
 }
 
 pub fn process_exists(pid: u32) -> bool {

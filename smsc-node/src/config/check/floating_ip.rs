@@ -41,7 +41,7 @@ pub(super) fn floating_ip(
         .map(|(net, own)| FloatingNet { net, interface: own.unwrap_or_else(|| interface.clone()) })
         .collect();
     let valid_lft = seconds(&mut s, "valid_lft_s", 2, 1..=60, p);
-    let probe = s.integer("probe_ms", Some(15), 0..=1000, "milliseconds", p);
+    let probe = s.integer("probe_ms", Some(0), 0..=1000, "milliseconds", p);
     s.end(p);
     p.relation(
         valid_lft > raft.lease,

@@ -5,17 +5,21 @@
 //! When the daemon dies (the socket between them closes) or stands still (the deadline passes without another), the
 //! guard takes the address off, destroys its sockets, makes sure of both, and only then shows the peers the release
 //! certificate. It runs no runtime and lives in a session of its own, so that what stops the daemon does not stop it.
+//!
+//! It also holds the sockets of the sessions, so that the daemon's death alone ends no connection (see [`keep`]).
 
+pub mod keep;
+mod kept;
 mod process;
 mod protocol;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -23,7 +27,7 @@ use smsc_raft::leadership::MonoTime;
 use socket2::Socket;
 
 use super::error::HaError;
-use protocol::{Channel, FromGuard, Received, ToGuard};
+use protocol::{Channel, FromGuard, Received, SocketChannel, ToGuard};
 
 pub use process::guard_main;
 pub(super) use protocol::Claim;
@@ -62,6 +66,8 @@ impl GuardCommand {
 pub struct Guard {
     child: Mutex<Child>,
     channel: Channel,
+    /// By which it is handed the sockets of sessions.
+    sockets: Arc<SocketChannel>,
     gone: AtomicBool,
     /// When the first ping without an answer was sent, CLOCK_MONOTONIC nanoseconds, or [`NONE`].
     pinged_at: AtomicU64,
@@ -78,17 +84,22 @@ impl Guard {
     /// [`HaError::Guard`] if it does not start or does not answer.
     pub fn spawn(command: &GuardCommand, within: Duration) -> Result<Self, HaError> {
         let failed = |source| HaError::Guard { what: "could not be started", source };
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-            .map_err(|errno| failed(errno.into()))?;
+        let pair = || {
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|errno| failed(errno.into()))
+        };
+        let ((ours, theirs), (sockets, their_sockets)) = (pair()?, pair()?);
+        // What it has to say to people goes to standard error.
         let child = Command::new(&command.program)
             .args(&command.args)
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(their_sockets))
             .spawn()
             .map_err(failed)?;
         let guard = Self {
             child: Mutex::new(child),
             channel: Channel::new(Socket::from(ours)),
+            sockets: Arc::new(SocketChannel::new(Socket::from(sockets))),
             gone: AtomicBool::new(false),
             pinged_at: AtomicU64::new(NONE),
             taken: AtomicU64::new(NONE),
@@ -106,6 +117,11 @@ impl Guard {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
+    /// By which it is handed the sockets of sessions.
+    pub(super) fn sockets(&self) -> Arc<SocketChannel> {
+        Arc::clone(&self.sockets)
     }
 
     /// Whether it was lost: ended by someone, or given up because it no longer listened.
@@ -253,14 +269,18 @@ impl Drop for Guard {
     }
 }
 
-/// The daemon's end of the socket, as the guard's process finds it.
-fn inherited_channel() -> io::Result<Channel> {
-    let stdin = io::stdin();
-    let fd: OwnedFd = std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned()?;
+/// The sockets to the daemon, as the guard's process finds them: its standard input, and its standard output for the
+/// sockets of sessions.
+fn inherited_channels() -> io::Result<(Channel, SocketChannel)> {
+    Ok((Channel::new(inherited(io::stdin())?), SocketChannel::new(inherited(io::stdout())?)))
+}
+
+fn inherited(stream: impl AsFd) -> io::Result<Socket> {
+    let fd: OwnedFd = stream.as_fd().try_clone_to_owned()?;
     let socket = Socket::from(fd);
     // Anything but a socket of ours was put there by somebody who started the guard by hand.
     if socket.r#type()? != socket2::Type::SEQPACKET {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    Ok(Channel::new(socket))
+    Ok(socket)
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::Pid;
 use smsc_raft::leadership::MonoTime;
 
-use super::inherited_channel;
+use super::inherited_channels;
+use super::kept::KeptSockets;
 use super::protocol::{Channel, Claim, FromGuard, Received, ToGuard};
 use crate::ha::error::HaError;
+use crate::ha::link::wait_any_readable;
 use crate::ha::takedown::{Takedown, TakenDown};
 
 /// With nothing claimed there is nothing to wake up for.
@@ -22,6 +25,8 @@ const RETRIES_MAX: u32 = 150;
 /// Where holding means listening: how long after the end of its lease a daemon may take to close its listener.
 const LISTENER_GRACE: Duration = Duration::from_millis(150);
 
+/// Its nice value, where it may set one: it sleeps nearly always.
+const NICE: i32 = -15;
 /// As `ps` shows it; at most 15 bytes.
 const PROCESS_NAME: &str = "smsc-guard";
 /// The wrong way to start it: by hand (sysexits' EX_USAGE).
@@ -32,8 +37,8 @@ const EXIT_USAGE: u8 = 64;
 ///
 /// `args` are those after the subcommand; there are none.
 pub fn guard_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let channel = match inherited_channel() {
-        Ok(channel) if args.into_iter().next().is_none() => channel,
+    let (channel, sockets) = match inherited_channels() {
+        Ok(channels) if args.into_iter().next().is_none() => channels,
         _ => {
             say("the guard is started by smsc-node itself, not by hand");
             return ExitCode::from(EXIT_USAGE);
@@ -49,7 +54,9 @@ pub fn guard_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     stay_in_memory();
-    GuardProcess { channel, takedown, claim: None, daemon }.run()
+    // The time it takes to act is time without an owner. Without CAP_SYS_NICE it waits its turn like others.
+    let _ = rustix::process::setpriority_process(None, NICE);
+    GuardProcess { channel, kept: KeptSockets::new(sockets), takedown, claim: None, daemon }.run()
 }
 
 /// Whatever memory the guard touches stays there: on a host that swaps itself to death it must still act. Only what is
@@ -76,6 +83,7 @@ fn outlive_the_daemon() {
 
 struct GuardProcess {
     channel: Channel,
+    kept: KeptSockets,
     takedown: Takedown,
     claim: Option<Claim>,
     daemon: Pid,
@@ -94,7 +102,11 @@ impl GuardProcess {
                 Some(claim) => MonoTime::from_nanos(claim.deadline_ns).since(MonoTime::now()),
                 None => IDLE,
             };
-            match self.channel.receive(wait) {
+            if let Err(error) = self.wait(wait) {
+                say(&format!("cannot wait for the daemon, taking it for dead: {error}"));
+                return self.handle_death();
+            }
+            match self.channel.receive(Duration::ZERO) {
                 Ok(Received::Message(message)) => self.handle(message),
                 Ok(Received::Nothing) => self.handle_silence(),
                 Ok(Received::Closed) => return self.handle_death(),
@@ -103,7 +115,14 @@ impl GuardProcess {
                     return self.handle_death();
                 }
             }
+            self.kept.take_in();
         }
+    }
+
+    /// Sleeps until the daemon says something or is gone, for at most `wait`.
+    fn wait(&self, wait: Duration) -> io::Result<bool> {
+        let ears: Vec<_> = std::iter::once(self.channel.as_fd()).chain(self.kept.ear()).collect();
+        wait_any_readable(&ears, wait)
     }
 
     fn handle(&mut self, message: ToGuard) {
@@ -125,7 +144,9 @@ impl GuardProcess {
                 }
             }
             ToGuard::Released { term } => {
-                self.claim.take_if(|claim| claim.term == term);
+                if self.claim.take_if(|claim| claim.term == term).is_some() {
+                    self.kept.let_go();
+                }
                 let _ = self.tell(&FromGuard::StoodDown { term });
             }
             ToGuard::Ping => {
@@ -207,7 +228,13 @@ impl GuardProcess {
     fn take_down(&mut self, claim: &Claim) -> Result<TakenDown, HaError> {
         let mut retries = 0;
         loop {
-            match self.takedown.take_down(&claim.addresses) {
+            let took_off = self.takedown.take_off(&claim.addresses);
+            let taken_down = took_off.and_then(|addresses| {
+                let vanished = self.kept.vanish();
+                let TakenDown { sockets, .. } = self.takedown.take_down(&claim.addresses)?;
+                Ok(TakenDown { addresses, sockets: sockets + vanished })
+            });
+            match taken_down {
                 Err(_) if retries < RETRIES_MAX => {
                     retries += 1;
                     std::thread::sleep(RETRY);

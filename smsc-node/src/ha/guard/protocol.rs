@@ -2,11 +2,16 @@
 //!
 //! Both ends are the same program file at the time the daemon started, so there is no version to agree on.
 
-use std::io::{self, Read};
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::socket::MsgFlags;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smsc_raft::leadership::ReleaseToken;
@@ -68,6 +73,15 @@ pub(super) enum FromGuard {
     Pong,
 }
 
+/// From the daemon, on a channel of its own so that the lease never waits behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum OnSocket {
+    /// The socket that comes with this is a session's: hold it.
+    Keep { id: u64 },
+    /// The session has ended: close it.
+    LetGo { id: u64 },
+}
+
 /// What a read brought.
 #[derive(Debug)]
 pub(super) enum Received<T> {
@@ -122,5 +136,75 @@ impl Channel {
     pub(super) fn close(&self) {
         // Failing means that the other end is gone already.
         let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// Longest [`OnSocket`].
+const WORD_LEN_MAX: usize = 64;
+
+/// One end of the socket pair by which sockets are handed over.
+#[derive(Debug)]
+pub(in crate::ha) struct SocketChannel {
+    socket: Socket,
+}
+
+impl SocketChannel {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self { socket }
+    }
+
+    /// Sends a word, and the socket that it is about; waits while the other end is behind.
+    ///
+    /// # Errors
+    /// `BrokenPipe` if the other end is gone.
+    pub(super) fn send(&self, word: OnSocket, about: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let packet = serde_json::to_vec(&word)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let sockets = about.as_slice();
+        if !sockets.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(sockets));
+        }
+        rustix::net::sendmsg(&self.socket, &[IoSlice::new(&packet)], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// The next word and its socket, without waiting. A socket for which this process has no room is left out.
+    ///
+    /// # Errors
+    /// The system's; a word that does not parse is `InvalidData`.
+    pub(super) fn receive(&self) -> io::Result<Received<(OnSocket, Option<OwnedFd>)>> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut packet = [0; WORD_LEN_MAX];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let length = match rustix::net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut packet)], &mut control, flags)
+        {
+            Ok(received) => received.bytes,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(Received::Nothing),
+            Err(rustix::io::Errno::CONNRESET) => return Ok(Received::Closed),
+            Err(error) => return Err(error.into()),
+        };
+        if length == 0 {
+            return Ok(Received::Closed);
+        }
+        let mut sockets = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
+            _ => None,
+        });
+        let socket = sockets.next().and_then(|mut sockets| sockets.next());
+        Ok(Received::Message((serde_json::from_slice(&packet[..length])?, socket)))
+    }
+}
+
+impl AsFd for SocketChannel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

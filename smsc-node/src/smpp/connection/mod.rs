@@ -12,7 +12,7 @@ mod transport;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use smsc_proto::pdu::{Bind, Body};
@@ -38,6 +38,7 @@ use super::serves::Serves;
 use super::status::BindRefusal;
 use crate::clock::Clock;
 use crate::config::SmppConfig;
+use crate::ha::Keeper;
 use crate::metrics::{BindKind, BindResult, Direction, Metrics, SubmitResult};
 
 /// Octets read at once when a connection is busy.
@@ -56,10 +57,16 @@ pub(super) struct Shared {
     pub centre: Arc<dyn Centre>,
     pub receivers: Arc<dyn Receivers>,
     pub buckets: Buckets,
+    /// Whether those who connect once nothing is accepted any more go unanswered.
+    pub newcomers_unanswered: AtomicBool,
+    /// Whether sessions end because another node leads from now on. It knows by their term that they have, and the log
+    /// has better things to carry to it.
+    pub records_lapse: AtomicBool,
     /// Requests of all connections that are not answered yet.
     pub open_requests: AtomicUsize,
     pub outbinds: Outbinds,
     pub clock: Arc<dyn Clock>,
+    pub keeper: Option<Keeper>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -400,6 +407,10 @@ impl Connection {
         if self.session.bind_accept(now, system_id).is_err() {
             return close_session(shared.centre.as_ref(), session_id);
         }
+        // From here on it is in the registry, so that the next leader tells the ESME should this process die.
+        if let Some(keeper) = &shared.keeper {
+            self.transport.keep(keeper);
+        }
         shared.metrics.bind_accepted();
         shared.metrics.smpp_sessions.of(bind_kind(mode)).inc();
         tracing::info!(peer = %self.peer, system_id = account.system_id, %mode, session_id, "bound");
@@ -529,7 +540,9 @@ impl Connection {
         if let Some(bound) = self.bound.take() {
             tracing::info!(peer = %self.peer, system_id = bound.account.system_id, session_id = bound.session_id, %reason, "unbound");
             self.shared.metrics.smpp_sessions.of(bind_kind(bound.mode)).dec();
-            close_session(self.shared.centre.as_ref(), bound.session_id);
+            if !self.shared.records_lapse.load(Ordering::Acquire) {
+                close_session(self.shared.centre.as_ref(), bound.session_id);
+            }
         } else {
             tracing::debug!(peer = %self.peer, %reason, "closed");
         }
@@ -543,7 +556,7 @@ impl Connection {
             self.transport.close_notify();
             self.drain().await?;
         }
-        self.transport.shutdown().await
+        self.transport.shutdown()
     }
 
     async fn drain(&mut self) -> io::Result<()> {

@@ -1,15 +1,17 @@
 //! The octets of a session on its socket: as they are, or through TLS, behind a proxy's header where one is due.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::{Arc, Weak};
 
 use bytes::{Buf as _, BytesMut};
 use rustls::pki_types::CertificateDer;
 use rustls::{ServerConfig, ServerConnection};
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::ha::{Keeper, Kept};
 use crate::smpp::proxy::ProxyHeader;
 
 /// Octets of output that are handed to TLS at once: it keeps what it has encrypted until the socket takes it.
@@ -27,7 +29,9 @@ pub(super) enum Received {
 }
 
 pub(in crate::smpp) struct Transport {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
+    /// While another process holds the connection, too.
+    kept: Option<Kept>,
     proxy: Option<ProxyHeader>,
     client: Option<SocketAddr>,
     tls: Option<Box<ServerConnection>>,
@@ -38,7 +42,8 @@ impl Transport {
     pub(in crate::smpp) fn new(stream: TcpStream, tls: Option<Arc<ServerConfig>>, proxied: bool) -> io::Result<Self> {
         let tls = tls.map(|config| ServerConnection::new(config).map(Box::new)).transpose();
         Ok(Self {
-            stream,
+            stream: Arc::new(stream),
+            kept: None,
             proxy: proxied.then(ProxyHeader::default),
             client: None,
             tls: tls.map_err(io::Error::other)?,
@@ -159,8 +164,25 @@ impl Transport {
         }
     }
 
-    pub(super) async fn shutdown(&mut self) -> io::Result<()> {
-        tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await
+    /// Keeps the connection open should this process die.
+    pub(super) fn keep(&mut self, keeper: &Keeper) {
+        let stream: Weak<TcpStream> = Arc::downgrade(&self.stream);
+        self.kept = Some(keeper.keep(stream));
+    }
+
+    /// Sends the end of the connection's octets.
+    pub(super) fn shutdown(&self) -> io::Result<()> {
+        SockRef::from(&*self.stream).shutdown(Shutdown::Write)
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            // Closing it here alone would end nothing. Failing means that it has ended already.
+            let _ = SockRef::from(&*self.stream).shutdown(Shutdown::Both);
+            drop(kept);
+        }
     }
 }
 
