@@ -12,6 +12,8 @@ const OPERATION_REPLY: u16 = 2;
 const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const ETHERNET_HEADER_LEN: usize = 14;
 const FRAME_LEN: usize = ETHERNET_HEADER_LEN + 28;
+/// Where the sender's protocol address is.
+const SENDER_AT: usize = ETHERNET_HEADER_LEN + 14;
 
 /// An ARP announcement as a request (RFC 5227 section 2.3): sender and target are both the address.
 #[must_use]
@@ -56,6 +58,13 @@ pub fn foreign_claim(bytes: &[u8], mac: [u8; 6], address: Ipv4Addr) -> Option<[u
     (sender_mac != mac && (sender == octets || is_probe)).then_some(sender_mac)
 }
 
+/// The same without the probes: hosts that have the address already.
+#[must_use]
+pub fn foreign_owner(bytes: &[u8], mac: [u8; 6], address: Ipv4Addr) -> Option<[u8; 6]> {
+    let sender = bytes.get(SENDER_AT..SENDER_AT + 4)?;
+    foreign_claim(bytes, mac, address).filter(|_| sender == address.octets())
+}
+
 fn frame(operation: u16, mac: [u8; 6], sender: Ipv4Addr, target_mac: [u8; 6], target: Ipv4Addr) -> Vec<u8> {
     let mut frame = Vec::with_capacity(FRAME_LEN);
     frame.extend_from_slice(&BROADCAST);
@@ -95,6 +104,8 @@ mod tests {
         for build in [announcement_request, announcement_reply, probe] {
             assert_eq!(foreign_claim(&build(OTHER, ADDRESS), MAC, ADDRESS), Some(OTHER));
             assert_eq!(foreign_claim(&build(MAC, ADDRESS), MAC, ADDRESS), None);
+            let owns = build(OTHER, ADDRESS) != probe(OTHER, ADDRESS);
+            assert_eq!(foreign_owner(&build(OTHER, ADDRESS), MAC, ADDRESS), owns.then_some(OTHER));
             assert_eq!(foreign_claim(&build(OTHER, Ipv4Addr::new(10, 75, 0, 9)), MAC, ADDRESS), None);
         }
     }

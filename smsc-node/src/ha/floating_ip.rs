@@ -246,14 +246,15 @@ impl FloatingIp {
         Ok(self.inner.certificate(leadership.term, lease.token().clone()))
     }
 
-    /// Listens for requests to connect that come while this node hands over; none in loopback mode. Blocks for some
+    /// What keeps requests to connect that come while this node hands over; none in loopback mode. Blocks for some
     /// milliseconds.
     ///
     /// # Errors
     /// [`HaError::NoInterface`], [`HaError::Kernel`] if no packet socket can be had.
     pub fn relay(&self) -> Result<Option<Relay>, HaError> {
+        let addresses = self.inner.bindings.iter().map(|binding| &binding.address);
         let needed = self.inner.config.mode == FloatingMode::Netlink;
-        needed.then(|| Relay::open(Arc::clone(&self.inner))).transpose()
+        needed.then(|| Relay::open(addresses.map(|at| (at.address, at.interface.as_str())))).transpose()
     }
 
     /// Keeps the sockets of sessions open beyond the daemon's death; none in loopback mode.
@@ -551,16 +552,16 @@ impl Inner {
     fn guard_claim(&self, leadership: &Leadership) -> Result<Claim, HaError> {
         let lease = leadership.lease();
         let deadline = lease.deadline().ok_or(HaError::NotLeader { term: leadership.term })?;
-        let addresses = match self.config.mode {
-            FloatingMode::Netlink => self.addresses(),
-            FloatingMode::Loopback => Vec::new(),
-        };
+        // In loopback mode there are no bindings.
+        let (addresses, interfaces) =
+            self.bindings.iter().map(|binding| (binding.address.address, binding.address.interface.clone())).unzip();
         Ok(Claim {
             term: leadership.term,
             cluster_id: self.config.cluster_id,
             node_id: self.config.node_id,
             token: lease.token().clone(),
             addresses,
+            interfaces,
             peers: self.peers(),
             deadline_ns: deadline.as_nanos(),
         })

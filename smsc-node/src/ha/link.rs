@@ -103,14 +103,29 @@ impl LinkPort {
     /// # Errors
     /// The system's.
     pub fn foreign_claims(&self, mac: [u8; 6]) -> io::Result<BTreeSet<[u8; 6]>> {
-        let mut claimants = BTreeSet::new();
+        self.heard(|frame| match self.address {
+            IpAddr::V4(address) => arp::foreign_claim(frame, mac, address),
+            IpAddr::V6(address) => na::foreign_claim(frame, mac, address),
+        })
+    }
+
+    /// The same without those that only asked who has it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn foreign_owners(&self, mac: [u8; 6]) -> io::Result<BTreeSet<[u8; 6]>> {
+        self.heard(|frame| match self.address {
+            IpAddr::V4(address) => arp::foreign_owner(frame, mac, address),
+            IpAddr::V6(address) => na::foreign_claim(frame, mac, address),
+        })
+    }
+
+    fn heard(&self, who: impl Fn(&[u8]) -> Option<[u8; 6]>) -> io::Result<BTreeSet<[u8; 6]>> {
+        let mut hosts = BTreeSet::new();
         while let Some(frame) = self.receive()? {
-            claimants.extend(match self.address {
-                IpAddr::V4(address) => arp::foreign_claim(&frame, mac, address),
-                IpAddr::V6(address) => na::foreign_claim(&frame, mac, address),
-            });
+            hosts.extend(who(&frame));
         }
-        Ok(claimants)
+        Ok(hosts)
     }
 
     /// Sends one Ethernet frame as it is.
@@ -211,6 +226,14 @@ pub(crate) fn wait_any_readable(sockets: &[BorrowedFd<'_>], wait: Duration) -> i
         Err(nix::errno::Errno::EINTR) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// The hardware addresses of all interfaces of this host.
+///
+/// # Errors
+/// The system's.
+pub(super) fn own_hardware_addresses() -> io::Result<BTreeSet<[u8; 6]>> {
+    Ok(nix::ifaddrs::getifaddrs()?.filter_map(|entry| entry.address?.as_link_addr()?.addr()).collect())
 }
 
 /// The link-layer socket address of an interface, as the system lists it.

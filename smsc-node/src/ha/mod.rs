@@ -18,7 +18,7 @@
 //! | `netlink` | addresses, links, filters and sockets of the kernel; no process is ever started for them |
 //! | `herald` | announcements, questions to neighbours, defence against other hosts |
 //! | `arp`, `na`, `announce`, `link` | the frames (pure), their schedule (pure), the socket they leave by |
-//! | `relay` | connection requests of a handover that came before the successor was there |
+//! | `relay`, `tap` | connection requests that came before the next owner was there |
 //! | `tickle` | the segment that makes a client of the lost owner reconnect now |
 //!
 //! The lease and the token of its term come from `smsc_raft::leadership`; of SMPP and of Raft's own workings nothing
@@ -42,6 +42,7 @@ mod preflight;
 pub mod relay;
 pub mod role;
 pub mod takedown;
+mod tap;
 pub mod tickle;
 
 pub use certificate::{ReleaseCertificate, ReleaseListener};

@@ -1,24 +1,24 @@
-//! Connection requests that come too early in a handover, kept for the successor.
+//! Connection requests that come while nobody has the address, kept for the next owner.
 //!
-//! An ESME that is unbound connects again at once, often before the successor has the address. Nobody could answer it
-//! then: refused, it comes back when it pleases; not heard, its kernel tries again only after a second. So the old owner
-//! listens for such requests from when it answers no more, and hands them to the new owner as soon as that announces
-//! itself: the frame as it came, to the new owner's hardware address. It answers none of them, and the new owner answers
-//! the ESME itself.
+//! An ESME that is unbound connects again at once, often before the successor has the address; others begin to connect
+//! when they please, also while a dead owner's address moves. Nobody can answer them then: refused, they come back when
+//! they please; not heard, their kernel tries again only after a second. So the old owner, or its guard, listens for such
+//! requests from when it answers no more, and hands them to the new owner as soon as that announces itself: the frame as
+//! it came, to the new owner's hardware address. It answers none of them, and the new owner answers the client itself.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use smsc_raft::leadership::MonoTime;
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, SockFilter, Socket, Type};
 
 use super::checksum;
 use super::error::HaError;
-use super::floating_ip::{Binding, Inner};
-use super::link::{AF_PACKET, link_address, wait_any_readable};
+use super::link::{AF_PACKET, LinkPort, hardware_address, own_hardware_addresses, wait_any_readable};
+use super::tap::hear_everything;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -36,49 +36,56 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// heard the announcement yet go on sending here.
 const PASS_ON_FOR: Duration = Duration::from_millis(500);
 
-/// Hears requests to connect to the addresses, on their interfaces.
+/// Keeps and passes on requests to connect to the addresses, on their interfaces.
 pub struct Relay {
-    inner: Arc<Inner>,
-    ears: Vec<Socket>,
+    ports: Vec<Port>,
+}
+
+/// One address.
+struct Port {
+    address: IpAddr,
+    interface: String,
+    /// Hears the new owner, and sends to it.
+    link: LinkPort,
+    /// Hears the requests.
+    ear: Socket,
 }
 
 impl Relay {
-    /// Listens from now on. Blocks for some milliseconds: opening a packet socket does.
+    /// Opens the sockets, which hear nothing yet. Blocks for some milliseconds: opening a packet socket does.
     ///
     /// # Errors
     /// [`HaError::NoInterface`], [`HaError::Kernel`] if a socket cannot be had.
-    pub(super) fn open(inner: Arc<Inner>) -> Result<Self, HaError> {
-        let ears = inner.bindings.iter().map(open_ear).collect::<Result<_, _>>()?;
-        Ok(Self { inner, ears })
+    pub(super) fn open<'a>(addresses: impl IntoIterator<Item = (IpAddr, &'a str)>) -> Result<Self, HaError> {
+        let ports = addresses.into_iter().map(|(address, interface)| Port::open(address, interface));
+        Ok(Self { ports: ports.collect::<Result<_, _>>()? })
     }
 
-    /// Forgets what came so far: it was answered here.
-    pub fn forget(&self) {
-        for ear in &self.ears {
-            while receive(ear).is_some() {}
-        }
+    /// Hears requests from now on, in microseconds.
+    ///
+    /// # Errors
+    /// [`HaError::Kernel`].
+    pub fn listen(&self) -> Result<(), HaError> {
+        let heard = |port: &Port| port.link.forget().and_then(|()| hear_everything(&port.ear, &port.interface));
+        self.ports.iter().try_for_each(heard).map_err(|source| HaError::kernel("listen on a packet socket", source))
     }
 
-    /// Hands what came, and what still comes, to the host that announces itself as the owner of each address. To be
-    /// called once the addresses are off this host. Blocks for half a second. Returns how many were passed on.
-    #[must_use]
-    pub fn pass_on(self) -> usize {
+    /// Hands what came since it listens, and what still comes, to the host that announces itself as the owner of each
+    /// address. To be called once the addresses are off this host. Blocks for half a second, or until `unless` can be
+    /// read. Returns how many were passed on.
+    pub fn pass_on(&self, unless: Option<BorrowedFd<'_>>) -> usize {
         let over = MonoTime::now() + PASS_ON_FOR;
-        let macs: Vec<_> = self.inner.bindings.iter().map(|binding| self.own_mac(binding)).collect();
-        let mut owners = vec![None; self.ears.len()];
+        // Without these it cannot be told who is another host.
+        let Ok(own) = own_hardware_addresses() else { return 0 };
+        let macs: Vec<_> = self.ports.iter().map(|port| hardware_address(&port.interface).ok()).collect();
+        let mut owners = vec![None; self.ports.len()];
         let mut passed = 0;
         loop {
-            for (((binding, ear), mac), owner) in self.inner.bindings.iter().zip(&self.ears).zip(&macs).zip(&mut owners)
-            {
+            for ((port, mac), owner) in self.ports.iter().zip(&macs).zip(&mut owners) {
                 let Some(mac) = mac else { continue };
-                *owner = self.inner.rival_on(binding, *mac).or(*owner);
-                let Some(owner) = *owner else { continue };
-                while let Some((mut frame, length)) = receive(ear) {
-                    if readdress(&mut frame[..length], owner, *mac, binding.address.address)
-                        && binding.port.send(&frame[..length]).is_ok()
-                    {
-                        passed += 1;
-                    }
+                *owner = port.new_owner(*mac, &own).or(*owner);
+                if let Some(owner) = *owner {
+                    passed += port.pass_to(owner, *mac);
                 }
             }
             let left = over.since(MonoTime::now());
@@ -86,36 +93,52 @@ impl Relay {
                 return passed;
             }
             // Requests alone are nothing to wake up for while nobody is known who could answer them.
-            let heard = self.inner.bindings.iter().zip(&self.ears).zip(&owners).flat_map(|((binding, ear), owner)| {
-                [Some(binding.port.as_fd()), owner.map(|_: [u8; 6]| ear.as_fd())].into_iter().flatten()
+            let heard = self.ports.iter().zip(&owners).flat_map(|(port, owner)| {
+                [Some(port.link.as_fd()), owner.map(|_: [u8; 6]| port.ear.as_fd())].into_iter().flatten()
             });
-            if wait_any_readable(&heard.collect::<Vec<_>>(), left).is_err() {
+            if wait_any_readable(&heard.chain(unless).collect::<Vec<_>>(), left).is_err()
+                || unless.is_some_and(|other| wait_any_readable(&[other], Duration::ZERO).unwrap_or(true))
+            {
                 return passed;
             }
         }
     }
-
-    fn own_mac(&self, binding: &Binding) -> Option<[u8; 6]> {
-        self.inner.link(&binding.address.interface).ok()?.mac
-    }
 }
 
-fn open_ear(binding: &Binding) -> Result<Socket, HaError> {
-    let interface = &binding.address.interface;
-    let link = link_address(interface)?;
-    let address = binding.address.address;
-    let ethertype = if address.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
-    let open = || -> io::Result<Socket> {
-        let socket =
-            Socket::new(Domain::from(AF_PACKET), Type::RAW, Some(Protocol::from(i32::from(ethertype.to_be()))))?;
-        socket.attach_filter(&requests_to(address))?;
-        nix::sys::socket::bind(socket.as_raw_fd(), &link)?;
-        socket.set_nonblocking(true)?;
-        // A smaller buffer loses some when thousands come at once: they try again after a second.
-        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        Ok(socket)
-    };
-    open().map_err(|source| HaError::kernel(format!("open a packet socket on {interface}"), source))
+impl Port {
+    fn open(address: IpAddr, interface: &str) -> Result<Self, HaError> {
+        let open = || -> io::Result<Socket> {
+            let socket = Socket::new(Domain::from(AF_PACKET), Type::RAW, None)?;
+            socket.attach_filter(&requests_to(address))?;
+            socket.set_nonblocking(true)?;
+            // A smaller buffer loses some when thousands come at once: they try again after a second.
+            let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+            Ok(socket)
+        };
+        let ear = open().map_err(|source| HaError::kernel(format!("open a packet socket on {interface}"), source))?;
+        Ok(Self { address, interface: interface.to_owned(), link: LinkPort::open(interface, address)?, ear })
+    }
+
+    /// Another host that has announced itself since this was asked last.
+    fn new_owner(&self, mac: [u8; 6], own: &BTreeSet<[u8; 6]>) -> Option<[u8; 6]> {
+        let mut others = self.link.foreign_owners(mac).unwrap_or_default();
+        others.retain(|other| !own.contains(other));
+        others.pop_first()
+    }
+
+    /// Passes on everything that waits; returns how much that was.
+    fn pass_to(&self, owner: [u8; 6], mac: [u8; 6]) -> usize {
+        let mut passed = 0;
+        while let Some((mut frame, length)) = receive(&self.ear) {
+            let frame = &mut frame[..length];
+            // What the owner itself sends here it does not want back: it would go round in circles.
+            let from_owner = frame.get(6..12) == Some(&owner[..]);
+            if !from_owner && readdress(frame, owner, mac, self.address) && self.link.send(frame).is_ok() {
+                passed += 1;
+            }
+        }
+        passed
+    }
 }
 
 fn receive(ear: &Socket) -> Option<([u8; FRAME_LEN_MAX], usize)> {
@@ -169,6 +192,7 @@ fn requests_to(address: IpAddr) -> Vec<SockFilter> {
     const PACKET_TYPE: u32 = 0xffff_f000 + 4;
     const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
     const PACKET_HOST: u32 = 0;
+    const ETHERTYPE_AT: u32 = 12;
     const FRAGMENT_OFFSET: u32 = 0x1fff;
     const SYN_AND_ACK: u32 = 0x12;
     const SYN: u32 = 0x02;
@@ -176,8 +200,13 @@ fn requests_to(address: IpAddr) -> Vec<SockFilter> {
     const IP: u32 = 14;
 
     let load = |code, k| vec![SockFilter::new(code, 0, 0, k)];
+    let ethertype = if address.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
     // Each check: what to load, and what has to come out.
-    let mut checks = vec![(load(LOAD_BYTE, PACKET_TYPE), PACKET_HOST), (load(LOAD_WORD, VLAN_TAG_PRESENT), 0)];
+    let mut checks = vec![
+        (load(LOAD_BYTE, PACKET_TYPE), PACKET_HOST),
+        (load(LOAD_WORD, VLAN_TAG_PRESENT), 0),
+        (load(LOAD_HALF, ETHERTYPE_AT), ethertype.into()),
+    ];
     let mut flags: Vec<_> = match address {
         IpAddr::V4(address) => {
             let fragment = load(LOAD_HALF, IP + 6).into_iter().chain(load(AND, FRAGMENT_OFFSET)).collect();

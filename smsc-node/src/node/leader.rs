@@ -319,11 +319,12 @@ impl Leader {
         };
         let (relay, ()) = tokio::join!(self.relay(), serving.settle(settle));
         let settled = started.elapsed();
+        // Some of those who are heard from here on are answered yet, and passed on all the same, which does no harm.
+        let relay = relay.filter(|relay| {
+            let listens = relay.listen();
+            listens.inspect_err(|error| tracing::warn!(%error, "who connects during the handover is refused")).is_ok()
+        });
         let newcomers = if relay.is_some() { Newcomers::Unanswered } else { Newcomers::Refused };
-        // Whoever came until here was answered here.
-        if let Some(relay) = &relay {
-            relay.forget();
-        }
         serving.quiesce(newcomers, settle).await;
         let quiesced = started.elapsed();
         // The sessions are at rest, so that they may end while the successor is elected.
@@ -370,7 +371,7 @@ impl Leader {
         let released = blocking(move || hold.release_to_successor()).await;
         if let Some(relay) = relay.filter(|_| released.is_ok()) {
             tokio::task::spawn_blocking(move || {
-                let requests = relay.pass_on();
+                let requests = relay.pass_on(None);
                 tracing::info!(requests, "passed on to the successor who connected before it was there");
             });
         }

@@ -485,7 +485,7 @@ async fn a_stop_settles_what_is_in_flight_and_unbinds() {
     assert_eq!(unbind.command_id(), CommandId::UNBIND);
     esme.send([(unbind.sequence.0, Body::UnbindResp(UnbindResp::default()))]).await;
     while esme.receive().await.is_some() {}
-    tokio::time::timeout(PATIENCE, stopping).await.expect("well before the grace is over").expect("no panic");
+    drop(tokio::time::timeout(PATIENCE, stopping).await.expect("well before the grace is over").expect("no panic"));
     assert_eq!(world.centre.messages().len(), 1);
     assert!(world.centre.sessions().is_empty());
 }
@@ -497,7 +497,7 @@ async fn a_stop_does_not_wait_for_an_esme_that_does_not_answer() {
     let stopping = tokio::spawn(world.server.stop(Duration::from_millis(50), Records::Close));
     assert_eq!(esme.answer().await.command_id(), CommandId::UNBIND);
     assert_eq!(esme.receive().await, None);
-    tokio::time::timeout(PATIENCE, stopping).await.expect("the grace is short").expect("no panic");
+    drop(tokio::time::timeout(PATIENCE, stopping).await.expect("the grace is short").expect("no panic"));
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ fn killed_under_an_idle_client(vip: &str) -> bool {
     let mut daemon = lab.within("a", || Node::start(&options));
     daemon.expect("held");
     let guard = daemon.guard_pid();
-    let bare = node::open_files(guard);
+    let bare = node::files_of_bare_guard(guard);
     let mut client = lab.within("c", || TcpStream::connect(server).expect("the address is held"));
     daemon.expect("accepted");
     node::wait_until("the guard holds the socket", || node::open_files(guard) > bare);
@@ -105,7 +105,7 @@ fn a_connection_that_is_kept_ends_when_it_is_closed_and_the_guard_lets_go() {
         let guard = ip.guard_pid().expect("claimed with a guard");
         let listener = TcpListener::bind((vip4(), SMPP_PORT)).expect("a free port");
         let accept = || Arc::new(listener.accept().expect("somebody connects").0);
-        let before = node::open_files(guard);
+        let before = node::files_of_bare_guard(guard);
 
         let mut client = lab.within("c", || TcpStream::connect((vip4(), SMPP_PORT)).expect("the address is held"));
         client.set_read_timeout(Some(Duration::from_secs(10))).expect("a positive span");
@@ -147,7 +147,7 @@ fn a_guard_that_is_replaced_is_handed_every_socket_again() {
         let _hold = ip.claim(&live.leadership()).expect("nobody else has it");
         let keeper = ip.keeper().expect("not in loopback mode");
         let first = ip.guard_pid().expect("claimed with a guard");
-        let bare = node::open_files(first);
+        let bare = node::files_of_bare_guard(first);
         let listener = TcpListener::bind((vip4(), SMPP_PORT)).expect("a free port");
         let sessions: Vec<_> = (0..20)
             .map(|_| {

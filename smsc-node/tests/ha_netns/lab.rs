@@ -119,6 +119,11 @@ impl Lab {
         self.tcp_counter(host, "InSegs")
     }
 
+    /// TCP segments that the host sent, or has ready to be sent.
+    pub fn tcp_segments_sent(&self, host: &str) -> u64 {
+        self.tcp_counter(host, "OutSegs")
+    }
+
     /// TCP segments that the host had to send again.
     pub fn tcp_segments_repeated(&self, host: &str) -> u64 {
         self.tcp_counter(host, "RetransSegs")

@@ -240,6 +240,25 @@ pub fn wait_until_within(what: &str, limit: Duration, done: impl Fn() -> bool) {
     }
 }
 
+/// How many file descriptors the guard has open when it keeps no socket of a session: counted once it has opened what
+/// passes on requests to connect, which it does after it has taken over the watch.
+pub fn files_of_bare_guard(pid: u32) -> usize {
+    // An ear for the requests, an ear for the new owner, and a sender.
+    let packet_sockets = 3 * VIPS.len();
+    wait_until("the guard has opened what passes on", || {
+        let table = std::fs::read_to_string(format!("/proc/{pid}/net/packet")).expect("it runs and is ours");
+        let inodes: Vec<_> = table.lines().skip(1).filter_map(|line| line.split_whitespace().last()).collect();
+        let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs and is ours");
+        let links = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        let is_packet = |to: &std::path::PathBuf| {
+            let name = to.to_string_lossy();
+            inodes.iter().any(|inode| name == format!("socket:[{inode}]"))
+        };
+        links.filter(is_packet).count() == packet_sockets
+    });
+    open_files(pid)
+}
+
 /// How many file descriptors a process of ours has open.
 pub fn open_files(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs and is ours").count()

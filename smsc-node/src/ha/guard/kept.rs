@@ -47,7 +47,10 @@ impl KeptSockets {
                 Some(Ok(Received::Message((OnSocket::Keep { .. }, None)))) => {}
                 Some(Ok(Received::Nothing)) | None => return false,
                 Some(Ok(Received::Closed) | Err(_)) => {
-                    self.channel = None;
+                    // Standard output is the same socket: a daemon that still speaks must not wait for nobody.
+                    if let Some(channel) = self.channel.take() {
+                        channel.close();
+                    }
                     return false;
                 }
             }

@@ -15,6 +15,7 @@ use super::kept::KeptSockets;
 use super::protocol::{Channel, Claim, FromGuard, Received, ToGuard};
 use crate::ha::error::HaError;
 use crate::ha::link::wait_any_readable;
+use crate::ha::relay::Relay;
 use crate::ha::takedown::{Takedown, TakenDown};
 
 /// With nothing claimed there is nothing to wake up for.
@@ -56,7 +57,7 @@ pub fn guard_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     stay_in_memory();
     // The time it takes to act is time without an owner. Without CAP_SYS_NICE it waits its turn like others.
     let _ = rustix::process::setpriority_process(None, NICE);
-    GuardProcess { channel, kept: KeptSockets::new(sockets), takedown, claim: None, daemon }.run()
+    GuardProcess { channel, kept: KeptSockets::new(sockets), takedown, claim: None, relay: None, daemon }.run()
 }
 
 /// Whatever memory the guard touches stays there: on a host that swaps itself to death it must still act. Only what is
@@ -86,6 +87,8 @@ struct GuardProcess {
     kept: KeptSockets,
     takedown: Takedown,
     claim: Option<Claim>,
+    /// From a claim on until it has been used.
+    relay: Option<Relay>,
     daemon: Pid,
 }
 
@@ -132,6 +135,7 @@ impl GuardProcess {
                 self.claim = Some(claim);
                 // A daemon that no longer listens is noticed at the next read.
                 let _ = self.tell(&FromGuard::Armed { term });
+                self.open_relay();
             }
             ToGuard::Extended { term, deadline_ns } => {
                 if let Some(claim) = self.claim.as_mut().filter(|claim| claim.term == term) {
@@ -155,6 +159,30 @@ impl GuardProcess {
         }
     }
 
+    /// Makes what passes on requests to connect ready for when the claim is undone.
+    fn open_relay(&mut self) {
+        let Some(claim) = self.claim.as_ref().filter(|_| self.relay.is_none()) else { return };
+        if claim.addresses.is_empty() {
+            return;
+        }
+        let addresses = claim.addresses.iter().copied().zip(claim.interfaces.iter().map(String::as_str));
+        match Relay::open(addresses) {
+            Ok(relay) => self.relay = Some(relay),
+            Err(error) => say(&format!("who connects while nobody has the address asks again by itself: {error}")),
+        }
+    }
+
+    /// Passes on who wants to connect since the address is off, for a while, and until the daemon says something if that
+    /// lives.
+    fn pass_on(&mut self, daemon_lives: bool) {
+        if let Some(relay) = self.relay.take() {
+            let passed = relay.pass_on(daemon_lives.then(|| self.channel.as_fd()));
+            if passed > 0 {
+                say(&format!("passed {passed} requests to connect on to the new owner"));
+            }
+        }
+    }
+
     /// Nothing to read: if the deadline has passed, the daemon stands still. A takedown that failed is gone back to at
     /// the next silence.
     fn handle_silence(&mut self) {
@@ -171,7 +199,9 @@ impl GuardProcess {
             say(&format!("{why} (term {}): ending the daemon, which stands still", claim.term));
             self.claim = Some(claim);
             self.end_the_daemon();
-        } else if !self.undo(&claim, why) {
+        } else if self.undo(&claim, why) {
+            self.pass_on(true);
+        } else {
             self.claim = Some(claim);
         }
     }
@@ -191,16 +221,22 @@ impl GuardProcess {
     }
 
     fn handle_death(mut self) -> ExitCode {
-        match self.claim.take() {
-            Some(claim) if !self.undo(&claim, "the daemon is gone") => ExitCode::FAILURE,
-            _ => ExitCode::SUCCESS,
+        let Some(claim) = self.claim.take() else { return ExitCode::SUCCESS };
+        if !self.undo(&claim, "the daemon is gone") {
+            return ExitCode::FAILURE;
         }
+        self.pass_on(false);
+        ExitCode::SUCCESS
     }
 
     /// Takes the addresses down and, only if that is certain, tells the daemon (should it come to) and the peers.
     fn undo(&mut self, claim: &Claim, why: &str) -> bool {
         let begun = MonoTime::now();
         let term = claim.term;
+        // Who is refused in the moment until the address is off is passed on all the same, which does no harm.
+        if let Some(Err(error)) = self.relay.as_ref().map(Relay::listen) {
+            say(&format!("who connects while nobody has the address asks again by itself: {error}"));
+        }
         match self.take_down(claim) {
             Ok(TakenDown { addresses, sockets }) => {
                 let took = MonoTime::now().since(begun);

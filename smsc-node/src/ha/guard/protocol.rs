@@ -32,6 +32,8 @@ pub(in crate::ha) struct Claim {
     pub token: ReleaseToken,
     /// To be removed; empty where holding means listening, which ends with the daemon's process.
     pub addresses: Vec<IpAddr>,
+    /// Of each of the addresses.
+    pub interfaces: Vec<String>,
     pub peers: Vec<SocketAddr>,
     /// CLOCK_MONOTONIC nanoseconds.
     pub deadline_ns: u64,
@@ -151,6 +153,12 @@ pub(in crate::ha) struct SocketChannel {
 impl SocketChannel {
     pub(super) fn new(socket: Socket) -> Self {
         Self { socket }
+    }
+
+    /// Lets the other end see the end.
+    pub(super) fn close(&self) {
+        // Failing means that the other end is gone already.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     /// Sends a word, and the socket that it is about; waits while the other end is behind.
