@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -119,8 +119,6 @@ pub(super) struct Inner {
     guard: Mutex<Option<Arc<Guard>>>,
     /// Hands the guard the sockets of sessions; none in loopback mode, where nothing is announced and nobody tickled.
     keeper: Option<Keeper>,
-    /// Whether the addresses and their connections are known to be off this host: nothing was held since that was seen.
-    clean: AtomicBool,
     peers: Mutex<Vec<SocketAddr>>,
     /// Hosts of the clients that this hold told about the takeover.
     clients: Mutex<BTreeSet<IpAddr>>,
@@ -181,7 +179,6 @@ impl FloatingIp {
         }
         let inner = Inner {
             keeper,
-            clean: AtomicBool::new(true),
             peers: Mutex::new(config.peers.clone()),
             config,
             bindings,
@@ -369,7 +366,6 @@ impl Prepared {
             self.guard = inner.arm_guard(leadership)?;
         }
         let conflicts = inner.probe();
-        inner.clean.store(false, Ordering::Release);
         // Only now may packets pass: the address may have been another's until here.
         inner.follow_lease(leadership, &self.guard, &self.bell, inner.data_path_lease());
         let hold = inner
@@ -424,9 +420,7 @@ impl Inner {
             return Err(HaError::NoCarrier { interface });
         }
         // Connections of an earlier hold would send what they had buffered as soon as the address is back.
-        if !self.clean.load(Ordering::Acquire) {
-            self.take_down()?;
-        }
+        self.take_down()?;
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let bell = Arc::new(Bell::new().map_err(|error| HaError::kernel("open a socket pair", error))?);
         let guard = self.arm_guard(leadership)?;
@@ -573,12 +567,10 @@ impl Inner {
 
     /// Takes the addresses off this host; nothing to do in loopback mode.
     pub(super) fn take_down(&self) -> Result<TakenDown, HaError> {
-        let taken_down = match self.takedown() {
-            Some(mut takedown) => takedown.take_down(&self.addresses())?,
-            None => TakenDown::default(),
-        };
-        self.clean.store(true, Ordering::Release);
-        Ok(taken_down)
+        match self.takedown() {
+            Some(mut takedown) => takedown.take_down(&self.addresses()),
+            None => Ok(TakenDown::default()),
+        }
     }
 
     pub(super) fn takedown(&self) -> Option<MutexGuard<'_, Takedown>> {
