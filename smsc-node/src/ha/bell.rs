@@ -10,8 +10,6 @@ use std::sync::{Mutex, PoisonError};
 pub(super) enum Wake {
     /// Give the address back.
     Release,
-    /// The same, and show the peers at once that it is back.
-    ReleaseToSuccessor,
     /// The lease is over.
     LeaseEnded,
     /// Tell the neighbours again from the start.

@@ -78,31 +78,22 @@ impl ReleaseCertificate {
     /// Returns to how many peers at least one copy left: a peer that cannot be reached waits out the lease.
     #[must_use]
     pub fn send_to(&self, peers: &[SocketAddr]) -> usize {
+        let datagram = self.encode();
+        let v4 = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+        let v6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
         let mut reached = vec![false; peers.len()];
         for copy in 0..COPIES {
             if copy > 0 {
                 std::thread::sleep(COPY_GAP);
             }
-            for (reached, sent) in reached.iter_mut().zip(self.send_copy(peers)) {
-                *reached |= sent;
+            for (peer, reached) in peers.iter().zip(&mut reached) {
+                let socket = if peer.is_ipv4() { &v4 } else { &v6 };
+                if let Ok(socket) = socket {
+                    *reached |= socket.send_to(&datagram, peer).is_ok();
+                }
             }
         }
         reached.into_iter().filter(|reached| *reached).count()
-    }
-
-    /// Sends one copy to every peer, for when something else is to be done before the others.
-    pub(super) fn send_once(&self, peers: &[SocketAddr]) {
-        self.send_copy(peers);
-    }
-
-    /// Whether it left to each of them.
-    fn send_copy(&self, peers: &[SocketAddr]) -> Vec<bool> {
-        let datagram = self.encode();
-        let v4 = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
-        let v6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
-        let socket = |peer: &SocketAddr| if peer.is_ipv4() { &v4 } else { &v6 };
-        let sent = |peer| socket(peer).as_ref().is_ok_and(|socket| socket.send_to(&datagram, peer).is_ok());
-        peers.iter().map(sent).collect()
     }
 }
 

@@ -136,21 +136,12 @@ impl IpHold {
     /// [`HaError::NotReleased`] or [`HaError::Kernel`] if something is left; the guard goes on trying then, and the
     /// kernel drops the address when its life ends.
     pub fn release(mut self) -> Result<Released, HaError> {
-        self.finish(Wake::Release).expect("the thread is joined here or in drop, and release takes the hold")
+        self.finish().expect("the thread is joined here or in drop, and release takes the hold")
     }
 
-    /// The same for a successor that waits: the peers are shown the certificate as soon as it is true. To be called with
-    /// leadership on its way to another node, and the lease extended no more.
-    ///
-    /// # Errors
-    /// As of [`release`](Self::release); the peers are told nothing then.
-    pub fn release_to_successor(mut self) -> Result<Released, HaError> {
-        self.finish(Wake::ReleaseToSuccessor).expect("the thread is joined here or in drop, and this takes the hold")
-    }
-
-    fn finish(&mut self, wish: Wake) -> Option<Result<Released, HaError>> {
+    fn finish(&mut self) -> Option<Result<Released, HaError>> {
         let thread = self.thread.take()?;
-        self.bell.ring(wish);
+        self.bell.ring(Wake::Release);
         Some(thread.join().unwrap_or_else(|_| {
             Err(HaError::NotReleased { what: "an address whose renewing thread failed".to_owned() })
         }))
@@ -159,7 +150,7 @@ impl IpHold {
 
 impl Drop for IpHold {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.finish(Wake::Release) {
+        if let Some(Err(error)) = self.finish() {
             tracing::error!(term = self.term, %error, "the floating IP was not released");
         }
     }
@@ -216,22 +207,20 @@ impl Holder {
     }
 
     fn run(mut self) -> Result<Released, HaError> {
-        let mut successor_waits = false;
         let end = loop {
             if let Some(end) = self.turn() {
                 break end;
             }
             self.wait();
             let wishes = self.bell.take();
-            successor_waits = wishes.contains(&Wake::ReleaseToSuccessor);
-            if successor_waits || wishes.contains(&Wake::Release) {
+            if wishes.contains(&Wake::Release) {
                 break HoldState::Released;
             }
             if wishes.contains(&Wake::Announce) {
                 self.announcements = AnnounceSchedule::begin(MonoTime::now());
             }
         };
-        let released = self.give_back(successor_waits);
+        let released = self.give_back();
         match (&end, &released) {
             (HoldState::Lost(reason), _) => {
                 tracing::warn!(term = self.leadership.term, ?reason, "lost the floating IP");
@@ -361,7 +350,7 @@ impl Holder {
         self.announcements.sent(MonoTime::now());
     }
 
-    fn give_back(&self, successor_waits: bool) -> Result<Released, HaError> {
+    fn give_back(&self) -> Result<Released, HaError> {
         let term = self.leadership.term;
         let mut retries = 0;
         let taken_down = loop {
@@ -378,9 +367,6 @@ impl Holder {
         // On failure the guard is not called off: it tries for itself once the lease has passed.
         let taken_down = taken_down?;
         let certificate = self.inner.certificate(term, self.leadership.lease().token().clone());
-        if successor_waits {
-            certificate.send_once(&self.inner.peers());
-        }
         if let Some(guard) = self.inner.guard()
             && let Err(error) = guard.stand_down(term)
         {

@@ -14,7 +14,7 @@ use super::peer::{HandoverReport, HandoverWish, LAG_MAX_ENTRIES, NodeState};
 use super::serving::{self, Serving};
 use super::takeover::Step;
 use crate::config::FloatingIpMode;
-use crate::ha::hold::{HoldState, IpHold, LossReason};
+use crate::ha::hold::{HoldState, IpHold, LossReason, Released};
 use crate::ha::relay::Relay;
 use crate::ha::{HaError, Phase};
 use crate::shutdown::NodePhase;
@@ -290,8 +290,8 @@ impl Leader {
         best.map(|(_, id, member)| (id, member)).ok_or(refused)
     }
 
-    /// Settles what is under way, then moves leadership while the sessions end, then releases the addresses, for which the
-    /// successor waits; who connects again meanwhile is passed on to it. So ESMEs are without an owner for milliseconds.
+    /// Settles what is under way, then moves leadership while the sessions end and the addresses are released, for which
+    /// the successor waits; who connects again meanwhile is passed on to it. So ESMEs are without an owner for milliseconds.
     /// The addresses are released whatever comes of the transfer, and at the end of the lease at the latest.
     async fn hand_over(
         &self,
@@ -327,20 +327,21 @@ impl Leader {
         let newcomers = if relay.is_some() { Newcomers::Unanswered } else { Newcomers::Refused };
         serving.quiesce(newcomers, settle).await;
         let quiesced = started.elapsed();
-        // The sessions are at rest, so that they may end while the successor is elected.
+        // The sessions are at rest, so that they may end, and the addresses go, while the successor is elected.
         let moving = async {
             let transferred = self.state.store.transfer(to, TRANSFER_WAIT).await;
             (transferred, started.elapsed())
         };
         let ending = async {
             let ports = serving.unbind(UNBIND_WAIT, Records::Lapse).await;
-            (ports, started.elapsed())
+            let unbound = started.elapsed();
+            let released = blocking(move || hold.release()).await;
+            drop(ports);
+            (released, unbound, started.elapsed())
         };
-        let ((transferred, moved), (ports, unbound)) = tokio::join!(moving, ending);
-        self.release_to_successor(hold, relay).await;
-        let released = started.elapsed();
+        let ((transferred, moved), (release, unbound, released)) = tokio::join!(moving, ending);
+        self.show_successor(release, relay);
         leadership.lease().end();
-        drop(ports);
         if let Err(error) = transferred {
             // A transfer that hangs leaves the cluster without writes until this node's engine starts anew.
             self.state.lifecycle.advance(NodePhase::Draining);
@@ -364,23 +365,23 @@ impl Leader {
         opened.inspect_err(|error| tracing::warn!(%error, "who connects during the handover is refused")).ok().flatten()
     }
 
-    /// Gives the addresses back and shows the peers that it is so; what else they are to have from here follows on its
-    /// own.
-    async fn release_to_successor(&self, hold: IpHold, relay: Option<Relay>) {
+    /// Shows the peers that the addresses are released, now that leadership has moved, and passes on to the successor who
+    /// connected meanwhile.
+    fn show_successor(&self, released: Result<Released, String>, relay: Option<Relay>) {
         let Some(floating) = self.state.floating.clone() else { return };
-        let released = blocking(move || hold.release_to_successor()).await;
-        if let Some(relay) = relay.filter(|_| released.is_ok()) {
+        let released = match released {
+            Ok(released) => released,
+            Err(error) => {
+                return tracing::error!(%error, "the floating address was not released; the guard goes on trying");
+            }
+        };
+        // A peer that hears of it by no copy waits out the lease.
+        tokio::task::spawn_blocking(move || released.certificate().send_to(&floating.peers()));
+        if let Some(relay) = relay {
             tokio::task::spawn_blocking(move || {
                 let requests = relay.pass_on(None);
                 tracing::info!(requests, "passed on to the successor who connected before it was there");
             });
-        }
-        match released {
-            // The first copy has left already. A peer that hears none waits out the lease.
-            Ok(released) => {
-                drop(tokio::task::spawn_blocking(move || released.certificate().send_to(&floating.peers())))
-            }
-            Err(error) => tracing::error!(%error, "the floating address was not released; the guard goes on trying"),
         }
     }
 

@@ -34,8 +34,6 @@ const BACKLOG: i32 = 4_096;
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection may be silent before the kernel asks, and how often it asks then.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5));
-/// How often it is looked whether everything is answered.
-const QUIESCE_LOOK: Duration = Duration::from_millis(1);
 /// How long accepting rests after a failure that would come again at once, as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -141,7 +139,7 @@ impl SmppServer {
             buckets: Buckets::default(),
             newcomers_unanswered: AtomicBool::new(false),
             records_lapse: AtomicBool::new(false),
-            open_requests: AtomicUsize::new(0),
+            rest: Arc::default(),
             outbinds: Outbinds::default(),
             clock: clock.clone(),
             keeper,
@@ -166,17 +164,7 @@ impl SmppServer {
     pub async fn quiesce(&self, newcomers: Newcomers, within: Duration) -> bool {
         self.shared.newcomers_unanswered.store(newcomers == Newcomers::Unanswered, Ordering::Release);
         self.stop.send_replace(Stop::Quiesce);
-        let deadline = tokio::time::Instant::now() + within;
-        // Connections that have not seen it yet may still take something in: twice in a row shows that none has.
-        let mut quiet = 0;
-        while quiet < 2 {
-            if tokio::time::Instant::now() >= deadline {
-                return false;
-            }
-            tokio::time::sleep(QUIESCE_LOOK).await;
-            quiet = if self.shared.open_requests.load(Ordering::Acquire) == 0 { quiet + 1 } else { 0 };
-        }
-        true
+        tokio::time::timeout(within, self.shared.rest.all()).await.is_ok()
     }
 
     /// Accepts nothing more, lets every session settle what is in flight and unbind, and closes what is left after

@@ -40,7 +40,7 @@ fn connects_too_early(vip: &str) -> bool {
             let begun = Instant::now();
             let client = scope.spawn(|| lab.within("c", || TcpStream::connect(server)));
             node::wait_until("its request comes", || lab.tcp_segments_received("a") > asked);
-            hold.release_to_successor().expect("root may");
+            hold.release().expect("root may");
             let passing = scope.spawn(|| relay.pass_on(None));
             let next = LiveLease::new(2);
             let _held = lab.within("b", || successor.claim(&next.leadership()).expect("a has released it"));

@@ -6,13 +6,14 @@
 
 mod replies;
 mod requests;
+mod rest;
 mod transaction;
 mod transport;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use smsc_proto::pdu::{Bind, Body};
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::replies::Reply;
 use self::requests::Group;
+use self::rest::{Rest, Working};
 use self::transport::Received;
 pub(super) use self::transport::Transport;
 use super::account::{self, Origin};
@@ -62,8 +64,8 @@ pub(super) struct Shared {
     /// Whether sessions end because another node leads from now on. It knows by their term that they have, and the log
     /// has better things to carry to it.
     pub records_lapse: AtomicBool,
-    /// Requests of all connections that are not answered yet.
-    pub open_requests: AtomicUsize,
+    /// Which connections still take requests in, or have some to answer.
+    pub rest: Arc<Rest>,
     pub outbinds: Outbinds,
     pub clock: Arc<dyn Clock>,
     pub keeper: Option<Keeper>,
@@ -112,8 +114,8 @@ pub(super) struct Connection {
     counted_received: u64,
     counted_sent: u64,
     counted_throttled: u64,
-    /// This connection's part of [`Shared::open_requests`].
-    counted_open: usize,
+    /// While this connection takes requests in or has some to answer.
+    working: Option<Working>,
 }
 
 impl Connection {
@@ -143,7 +145,7 @@ impl Connection {
             replies,
             to_replies,
             stop: Stop::GoOn,
-            counted_open: 0,
+            working: None,
             read_size: READ_IDLE,
             counted_received: 0,
             counted_sent: 0,
@@ -306,15 +308,11 @@ impl Connection {
         self.counted_received = counts.received;
         self.counted_sent = counts.sent;
         self.counted_throttled = counts.throttled;
-        self.count_open(self.session.incoming_open());
-    }
-
-    fn count_open(&mut self, open: usize) {
-        let counted = std::mem::replace(&mut self.counted_open, open);
-        if open > counted {
-            self.shared.open_requests.fetch_add(open - counted, Ordering::AcqRel);
-        } else {
-            self.shared.open_requests.fetch_sub(counted - open, Ordering::AcqRel);
+        let works = self.stop == Stop::GoOn || self.session.incoming_open() > 0;
+        match works {
+            true if self.working.is_none() => self.working = Some(self.shared.rest.begin()),
+            true => {}
+            false => self.working = None,
         }
     }
 
@@ -529,7 +527,7 @@ impl Connection {
 
     /// The session has ended: give back what it held, write the last answers, close.
     async fn end(mut self, reason: CloseReason) {
-        self.count_open(0);
+        self.working = None;
         self.stop_receiving();
         self.replies.close();
         while let Ok(reply) = self.replies.try_recv() {
