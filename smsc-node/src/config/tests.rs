@@ -59,7 +59,7 @@ fn the_least_a_data_node_needs() {
     .unwrap();
     assert_eq!(config.data_dir, Path::new("/etc/smsc/data"));
     assert_eq!(config.admin_socket, Path::new("/etc/smsc/data/admin.sock"));
-    assert_eq!(config.raft.lease, Duration::from_millis(270));
+    assert_eq!(config.raft.lease, Duration::from_millis(216));
     assert!(config.raft.members.is_empty() && config.tls.is_none() && config.http_listen.is_none());
     let floating_ip = config.floating_ip.unwrap();
     assert_eq!(floating_ip.addresses[0].net.to_string(), "127.0.0.100/32");
@@ -84,7 +84,7 @@ fn each_bad_value_has_its_line() {
         ("#advertise = \"10.75.0.1:7400\"", "advertise = \"a\"", "raft.advertise", &["\"a\"", "host and a port"]),
         ("#profile = \"lan\"", "profile = \"man\"", "raft.profile", &["\"man\"", "\"lan\", \"wan\""]),
         ("#heartbeat_ms = 50", "heartbeat_ms = 1", "raft.heartbeat_ms", &["= 1:", "5 to 10000 milliseconds"]),
-        ("#election_max_ms = 300", "election_max_ms = 9999999", "raft.election_max_ms", &["30 to 120000"]),
+        ("#election_max_ms = 240", "election_max_ms = 9999999", "raft.election_max_ms", &["30 to 120000"]),
         ("bootstrap = true", "bootstrap = \"yes\"", "raft.bootstrap", &["\"yes\"", "true or false"]),
         ("addr = \"10.75.0.2:7400\"", "addr = \"b b:1\"", "raft.members[1].addr", &["\"b b:1\""]),
         ("role = \"witness\" }", "role = \"judge\" }", "raft.members[2].role", &["\"judge\"", "\"witness\""]),
@@ -132,9 +132,9 @@ fn relations_between_good_values() {
             "raft.heartbeat_ms",
             &["200", "less than raft.election_min_ms = 200"],
         ),
-        ("#election_min_ms = 200", "election_min_ms = 300", "raft.election_min_ms", &["raft.election_max_ms = 300"]),
-        ("#lease_ms = 270", "lease_ms = 300", "raft.lease_ms", &["300", "raft.election_max_ms = 300"]),
-        ("#lease_ms = 270", "lease_ms = 50", "raft.lease_ms", &["more than raft.heartbeat_ms = 50"]),
+        ("#election_min_ms = 190", "election_min_ms = 300", "raft.election_min_ms", &["raft.election_max_ms = 240"]),
+        ("#lease_ms = 216", "lease_ms = 300", "raft.lease_ms", &["300", "raft.election_max_ms = 240"]),
+        ("#lease_ms = 216", "lease_ms = 50", "raft.lease_ms", &["more than raft.heartbeat_ms = 50"]),
         (
             "#response_timer_s = 10",
             "response_timer_s = 300",
@@ -173,7 +173,7 @@ fn relations_between_good_values() {
     }
     let wide = DATA.replacen("#profile = \"lan\"", "profile = \"wan\"", 1);
     assert_eq!(parse(&wide).unwrap().raft.lease, Duration::from_millis(1080));
-    let long = wide.replacen("#election_max_ms = 300", "election_max_ms = 3000", 1);
+    let long = wide.replacen("#election_max_ms = 240", "election_max_ms = 3000", 1);
     let found = parse(&long).unwrap_err();
     assert!(found.len() == 1 && found[0].key == "floating_ip.valid_lft_s", "{found:#?}");
 }

@@ -17,7 +17,7 @@ struct Profile {
 }
 
 /// Nodes in one room or one metropolitan area.
-const LAN: Profile = Profile { heartbeat: 50, election_min: 200, election_max: 300 };
+const LAN: Profile = Profile { heartbeat: 50, election_min: 190, election_max: 240 };
 /// Nodes tens of milliseconds apart, or a network that stalls at times.
 const WAN: Profile = Profile { heartbeat: 150, election_min: 600, election_max: 1200 };
 

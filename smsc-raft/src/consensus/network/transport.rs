@@ -41,7 +41,7 @@ impl TransportConfig {
             if silence_decides { (heartbeat_interval, 3) } else { (heartbeat_interval * 2, 2) };
         Self {
             connect_timeout: Duration::from_millis(500).max(heartbeat_interval),
-            keepalive: Duration::from_millis(500).max(heartbeat_interval * 4),
+            keepalive: Duration::from_secs(1).max(heartbeat_interval * 4),
             ping_interval,
             pings_missed_max,
         }
