@@ -143,6 +143,10 @@ impl StateMachine {
             if machine.applied().map_or(0, |applied| applied.index) == self.checkpoint_index() {
                 return Ok(false);
             }
+            if machine.is_frozen() {
+                let text = "the checkpoint before could not be written; the log holds what it was to hold";
+                return Err(io::Error::other(text));
+            }
             shared.frozen_bytes.store(machine.overlay_weight(), Ordering::Relaxed);
             shared.overlay_bytes.store(0, Ordering::Relaxed);
             machine.take_checkpoint()
@@ -430,5 +434,27 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         self.snapshot()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Applied;
+
+    #[test]
+    fn after_a_checkpoint_that_failed_no_other_is_taken_and_the_store_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = StateMachine::open(dir.path().to_owned(), 1 << 20).unwrap();
+        machine.lock().apply_membership(Applied { term: 1, node_id: 1, index: 1 }, None);
+        assert!(machine.checkpoint().unwrap());
+        machine.lock().apply_membership(Applied { term: 1, node_id: 1, index: 2 }, None);
+        // As when the disk was full while it was written.
+        drop(machine.lock().take_checkpoint());
+        let error = machine.checkpoint().unwrap_err();
+        assert!(error.to_string().contains("could not be written"), "{error}");
+        machine.close().unwrap_err();
+        let again = StateMachine::open(dir.path().to_owned(), 1 << 20).unwrap();
+        assert_eq!(again.lock().applied().map(|applied| applied.index), Some(1));
     }
 }

@@ -93,12 +93,17 @@ impl Machine {
         }
     }
 
+    /// Whether a checkpoint was taken and never reported as written.
+    pub fn is_frozen(&self) -> bool {
+        self.messages.is_frozen()
+    }
+
     /// The checkpoint moved to another file; `base` is a view of the same content there.
     ///
     /// # Panics
     /// When a checkpoint is being written, which is then missing there.
     pub fn rebase(&mut self, base: Arc<dyn Base>) -> Arc<dyn Base> {
-        assert!(!self.messages.is_frozen(), "the store moved while a checkpoint was being written");
+        assert!(!self.is_frozen(), "the store moved while a checkpoint was being written");
         std::mem::replace(&mut self.base, base)
     }
 

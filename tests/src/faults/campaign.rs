@@ -221,9 +221,10 @@ impl<'l> Campaign<'l> {
         (self.tell)(&format!("  settled {} ms after the faults ended", at.elapsed().as_millis()));
     }
 
-    /// Whether the node on `host` has ended; one that is stopping is waited for.
+    /// Whether the node on `host` has ended; one that is stopping is waited for, and one that is killed: until the kernel
+    /// has taken it apart it does not count as dead, and nobody would start it again.
     fn stopping(&self, host: &str, struck: &[Struck]) -> bool {
-        if struck.iter().any(|done| done.host == host && done.fault == Fault::Restart) {
+        if struck.iter().any(|done| done.host == host && matches!(done.fault, Fault::Kill | Fault::Restart)) {
             let deadline = Instant::now() + Duration::from_secs(30);
             while self.lab.node_pid(host).is_some() {
                 assert!(Instant::now() < deadline, "the node on {host} does not stop");
