@@ -7,13 +7,14 @@
 //! - [`handset`]: simulated handsets
 //! - [`receipt`], [`mo`]: messages that are made here
 //!
-//! With IO: [`ends`] tells whoever waits for a message's end; [`driver`] owns an engine while this node leads, feeds it and carries out what it asks.
+//! With IO: [`ends`] tells whoever waits for a message's end; [`pace`] how far behind deliveries are; [`driver`] owns an engine while this node leads, feeds it and carries out what it asks.
 
 pub mod driver;
 pub mod ends;
 pub mod engine;
 pub mod handset;
 pub mod mo;
+pub mod pace;
 pub mod receipt;
 pub mod retry;
 pub mod route;

@@ -83,6 +83,7 @@ impl Centre {
             events: events.clone(),
         });
         let delivery = Delivery::start(DeliveryParts {
+            pace: Arc::default(),
             store: self.store.clone(),
             leadership: self.leadership.clone(),
             metrics: self.metrics.clone(),

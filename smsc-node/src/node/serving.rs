@@ -10,7 +10,7 @@ use std::time::Duration;
 use smsc_raft::leadership::Leadership;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{Command, Message, QueueKind, Submission, command::Op};
-use smsc_raft::store::Store;
+use smsc_raft::store::{ProposeError, Store};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -19,6 +19,7 @@ use super::peer::NodeState;
 use crate::clock::SystemClock;
 use crate::delivery::driver::{Delivery, DeliveryParts, TableSource};
 use crate::delivery::ends::Ends;
+use crate::delivery::pace::Pace;
 use crate::ha::IpHold;
 use crate::ha::tickle::TickleRun;
 use crate::link::{LinkParts, Links};
@@ -52,7 +53,7 @@ impl Serving {
     /// Starts to serve and to deliver.
     pub(super) fn start(state: Arc<NodeState>, leadership: Leadership, hold: &IpHold, ports: Ports) -> Self {
         let config = state.config.smpp.clone().expect("a data node has an SMPP server");
-        let ends = Arc::new(Ends::default());
+        let (ends, pace) = (Arc::new(Ends::default()), Arc::new(Pace::default()));
         let table: TableSource = {
             let state = state.clone();
             Arc::new(move || state.table())
@@ -67,6 +68,7 @@ impl Serving {
         });
         let delivery = Delivery::start(DeliveryParts {
             ends: ends.clone(),
+            pace: pace.clone(),
             store: state.store.clone(),
             leadership: leadership.clone(),
             metrics: state.metrics.clone(),
@@ -77,7 +79,7 @@ impl Serving {
         let parts = ServerParts {
             config,
             node_id: state.config.node_id,
-            centre: Arc::new(StoreCentre { state: state.clone(), ends }),
+            centre: Arc::new(StoreCentre { state: state.clone(), ends, pace }),
             receivers: Arc::new(delivery.clone()),
             clock: Arc::new(SystemClock),
             keeper: state.floating.as_ref().and_then(|floating| floating.keeper()),
@@ -191,6 +193,7 @@ async fn watch_returns(store: Store, term: u64, tickles: Vec<TickleRun>) {
 struct StoreCentre {
     state: Arc<NodeState>,
     ends: Arc<Ends>,
+    pace: Arc<Pace>,
 }
 
 fn find(store: &Store, id: u64) -> io::Result<Found> {
@@ -204,6 +207,10 @@ fn find(store: &Store, id: u64) -> io::Result<Found> {
 
 impl Centre for StoreCentre {
     fn propose_group(&self, commands: Vec<Command>, done: Done) {
+        let submits = || commands.iter().any(|command| matches!(command.op, Some(Op::Submit(_))));
+        if self.pace.overloaded() && submits() {
+            return done(Err(ProposeError::Overloaded));
+        }
         self.state.metrics.raft_commands.add(commands.len() as u64);
         let ends = commands.iter().any(|command| matches!(command.op, Some(Op::Finish(_)))).then(|| self.ends.clone());
         let done: Done = match ends {
@@ -251,7 +258,11 @@ impl Centre for StoreCentre {
     }
 
     fn load_percent(&self) -> u8 {
-        self.state.store.load_percent()
+        self.state.store.load_percent().max(self.pace.load_percent())
+    }
+
+    fn hold_back(&self) -> Duration {
+        self.pace.hold_back()
     }
 
     fn has_messages(&self, account: &str) -> io::Result<bool> {

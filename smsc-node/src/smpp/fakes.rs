@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -80,6 +80,7 @@ pub(super) enum Mode {
 pub(super) struct FakeCentre {
     pub directory: Mutex<Arc<Directory>>,
     pub load_percent: AtomicU8,
+    pub hold_back_ms: AtomicU64,
     /// The account that has messages waiting.
     pub waiting_for: Mutex<Option<String>>,
     state: Mutex<FakeState>,
@@ -102,6 +103,7 @@ impl FakeCentre {
         Arc::new(FakeCentre {
             directory: Mutex::new(Arc::new(directory)),
             load_percent: AtomicU8::new(0),
+            hold_back_ms: AtomicU64::new(0),
             waiting_for: Mutex::new(None),
             state: Mutex::new(FakeState {
                 mode: Mode::Apply,
@@ -264,6 +266,10 @@ impl Centre for FakeCentre {
 
     fn load_percent(&self) -> u8 {
         self.load_percent.load(Ordering::Relaxed)
+    }
+
+    fn hold_back(&self) -> Duration {
+        Duration::from_millis(self.hold_back_ms.load(Ordering::Relaxed))
     }
 
     fn has_messages(&self, account: &str) -> io::Result<bool> {

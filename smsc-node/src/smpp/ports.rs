@@ -86,6 +86,9 @@ pub trait Centre: Send + Sync + 'static {
     /// How much of what it can hold waits to be replicated or written: 0 for idle; at 100 submissions are refused.
     fn load_percent(&self) -> u8;
 
+    /// How long submissions are to wait before they are proposed, because deliveries are behind.
+    fn hold_back(&self) -> Duration;
+
     /// Whether messages for the receivers of an account wait.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -26,7 +27,7 @@ use super::ports::{DeliverResult, ToSession};
 use super::tls::Certificates;
 use crate::clock::SystemClock;
 use crate::config::SmppConfig;
-use crate::metrics::{Metrics, SubmitResult};
+use crate::metrics::{Direction, Metrics, SubmitResult};
 
 mod sessions;
 
@@ -531,4 +532,29 @@ async fn newcomers_of_a_handover_go_unanswered_until_the_ports_close() {
     drop(ports);
     let refused = TcpStream::connect(address).await.expect_err("nobody listens any more");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn submissions_are_held_back_while_deliveries_are_behind() {
+    const HOLD: Duration = Duration::from_millis(300);
+    let world = World::start(|_| {});
+    let mut esme = world.bound(BindMode::Transceiver).await;
+    world.centre.hold_back_ms.store(300, Ordering::Relaxed);
+    let begun = std::time::Instant::now();
+    esme.send([(2, submit("15551"))]).await;
+    until("the first is taken", || world.metrics.smpp_pdus.get(Direction::In) == 2).await;
+    esme.send([(3, submit("15552"))]).await;
+    assert_eq!(esme.answer().await.status, CommandStatus::ESME_ROK);
+    assert_eq!(esme.answer().await.status, CommandStatus::ESME_ROK);
+    assert!(begun.elapsed() >= HOLD);
+    assert_eq!(world.centre.groups(), [2], "what comes meanwhile joins it");
+    // Whoever stops waits for nothing.
+    world.centre.hold_back_ms.store(600_000, Ordering::Relaxed);
+    esme.send([(4, submit("15553"))]).await;
+    until("it is taken", || world.metrics.smpp_pdus.get(Direction::In) == 4).await;
+    let stopping = tokio::spawn(world.server.stop(GRACE, Records::Close));
+    let answer = esme.answer().await;
+    assert_eq!((answer.sequence.0, answer.status), (4, CommandStatus::ESME_ROK));
+    drop(esme);
+    drop(tokio::time::timeout(PATIENCE, stopping).await.expect("the ESME is gone").expect("no panic"));
 }

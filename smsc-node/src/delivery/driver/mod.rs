@@ -27,6 +27,7 @@ use crate::delivery::ends::Ends;
 use crate::delivery::engine::{DeliveryEngine, Effect, EngineConfig, LinkCapacity, LinkResult, Load, Loaded, Receiver};
 use crate::delivery::handset::{HandsetEvent, Handsets};
 use crate::delivery::mo;
+use crate::delivery::pace::Pace;
 use crate::delivery::route::RouteTable;
 use crate::link::{LinkEvent, Links};
 use crate::metrics::{AttemptResult, FinalState, LinkKind, Metrics};
@@ -58,6 +59,8 @@ pub struct DeliveryParts {
     pub table: TableSource,
     /// Who waits for messages to come to their end.
     pub ends: Arc<Ends>,
+    /// Who asks how far behind deliveries are.
+    pub pace: Arc<Pace>,
     /// The links to other message centres.
     pub links: Links,
     /// What they tell.
@@ -151,6 +154,7 @@ struct Driver {
     metrics: Arc<Metrics>,
     table: TableSource,
     ends: Arc<Ends>,
+    pace: Arc<Pace>,
     engine: DeliveryEngine,
     routes: Arc<RouteTable>,
     settings: Settings,
@@ -182,7 +186,7 @@ impl Driver {
         received: mpsc::UnboundedReceiver<Input>,
         changes: mpsc::UnboundedReceiver<Vec<Change>>,
     ) -> io::Result<Self> {
-        let DeliveryParts { store, leadership, metrics, table, ends, links, link_events } = parts;
+        let DeliveryParts { store, leadership, metrics, table, ends, pace, links, link_events } = parts;
         let (stamp_ms, settings) = store.read(|machine| Ok((machine.stamp_ms(), machine.settings())))?;
         let now_ms = stamp_ms.max(SystemClock.wall().as_millis());
         let config = EngineConfig { seed: leadership.term, ..Default::default() };
@@ -197,6 +201,7 @@ impl Driver {
             metrics,
             table,
             ends,
+            pace,
             sessions: HashMap::new(),
             changes,
             received,
@@ -264,6 +269,7 @@ impl Driver {
             self.engine.timeout(self.now_ms);
         }
         self.carry_out()?;
+        self.pace.tell(self.engine.lag_ms(self.now_ms));
         if !self.settling.is_empty() && self.recording == 0 && self.engine.settled() {
             // Whoever asked may have stopped waiting.
             for tell in self.settling.drain(..) {

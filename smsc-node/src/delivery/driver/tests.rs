@@ -57,6 +57,7 @@ impl Node {
             events,
         });
         Delivery::start(DeliveryParts {
+            pace: Arc::default(),
             store: self.store.clone(),
             leadership: self.leadership.clone(),
             metrics: self.metrics.clone(),

@@ -44,6 +44,9 @@ use smsc_raft::model::{Message, Settings, Submission};
 use super::retry::RetryPolicies;
 use super::route::{LINK_HANDSET, RouteTable};
 
+/// How long an observation of how late first attempts are holds good.
+const LAG_KEPT_MS: u64 = 1_000;
+
 /// Bounds of an engine.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
@@ -95,6 +98,13 @@ struct Failure {
     counts: bool,
     /// It was sent, in vain.
     tried: bool,
+}
+
+/// How late a first attempt was.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lag {
+    of_ms: u64,
+    seen_at_ms: u64,
 }
 
 /// Who has a message that is under way.
@@ -168,6 +178,10 @@ pub struct DeliveryEngine {
     expiry: Expiry,
     pending: Pending,
     effects: VecDeque<Effect>,
+    /// Of the last message that waited for nothing but its turn.
+    lag: Lag,
+    /// What was accepted before was another's to deliver.
+    began_at_ms: u64,
     /// Nothing more is sent: this node is about to hand over.
     paused: bool,
 }
@@ -192,6 +206,8 @@ impl DeliveryEngine {
             expiry: Expiry::new(now_ms, &config),
             pending: Pending::default(),
             effects: VecDeque::new(),
+            lag: Lag::default(),
+            began_at_ms: now_ms,
             paused: false,
         };
         // Handsets are part of this node; slow ones may have half of the numbers that are held.
@@ -231,6 +247,12 @@ impl DeliveryEngine {
     pub fn settled(&self) -> bool {
         let at_rest = |entry: &Entry| matches!(entry.state, State::Waiting | State::PutOff(_));
         self.index.entries.values().all(at_rest)
+    }
+
+    /// How late first attempts are of messages that have nothing to wait for but their turn: 0 unless there was one
+    /// within the last second. Milliseconds.
+    pub fn lag_ms(&self, now_ms: u64) -> u64 {
+        if now_ms.saturating_sub(self.lag.seen_at_ms) > LAG_KEPT_MS { 0 } else { self.lag.of_ms }
     }
 
     /// Messages in memory.

@@ -16,7 +16,7 @@ use super::backlog::{Backlog, Head, Position};
 use super::links::Answer;
 use super::outcome::{Attempt, Ended};
 use super::{
-    DeliveryEngine, Effect, EngineConfig, Entry, Failure, LinkCapacity, LinkResult, Load, State, With, content,
+    DeliveryEngine, Effect, EngineConfig, Entry, Failure, Lag, LinkCapacity, LinkResult, Load, State, With, content,
     is_expired,
 };
 use crate::delivery::retry::Next;
@@ -248,7 +248,14 @@ impl DeliveryEngine {
             return self.put_off(now_ms, number, place, &down, None);
         };
         match self.links.offer(now_ms, link, &account, number, turn == Some(link)) {
-            Answer::Take => self.send_number(number, place, link.clone()),
+            Answer::Take => {
+                let link = link.clone();
+                // What stands in the line of a slow link is not late because of this node.
+                if turn.is_none() || link == LINK_HANDSET {
+                    self.note_lag(now_ms, number, place);
+                }
+                self.send_number(number, place, link);
+            }
             Answer::Wait => {
                 let link = link.clone();
                 if let Some(queue) = self.numbers.queues.get_mut(number) {
@@ -257,6 +264,16 @@ impl DeliveryEngine {
             }
             Answer::Later(at_ms) => self.put_off(now_ms, number, place, &link.clone(), Some(at_ms)),
             Answer::Down => self.put_off(now_ms, number, place, &link.clone(), None),
+        }
+    }
+
+    /// Notes how late a first attempt is, of a message that came into an empty queue and waited for nothing but its turn.
+    fn note_lag(&mut self, now_ms: u64, number: &SmolStr, place: Position) {
+        let (Some(queue), Some(entry)) = (self.numbers.queues.get(number), self.index.get(place.id)) else { return };
+        let message = &entry.message;
+        if message.attempts == 0 && queue.failures == 0 && queue.due_at_ms == message.accepted_at_ms {
+            let since_ms = message.accepted_at_ms.max(self.began_at_ms);
+            self.lag = Lag { of_ms: now_ms.saturating_sub(since_ms), seen_at_ms: now_ms };
         }
     }
 

@@ -102,6 +102,8 @@ pub(super) struct Connection {
     session: Session,
     bound: Option<Bound>,
     group: Group,
+    /// Until when that is held back.
+    held_until: Option<MonoTime>,
     /// What address_range of the bind said.
     serves: Serves,
     /// Keeps the account from being called by outbind while it receives here.
@@ -140,6 +142,7 @@ impl Connection {
             peer,
             bound: None,
             group: Group::default(),
+            held_until: None,
             serves: Serves::all(),
             receiving: None,
             replies,
@@ -187,7 +190,7 @@ impl Connection {
         let wants_read = self.wants_read();
         let wants_write = !self.session.output().is_empty();
         let interest = self.transport.interest(wants_read, wants_write);
-        let deadline = [self.session.poll_timeout(), self.stop_deadline()].into_iter().flatten().min();
+        let deadline = [self.session.poll_timeout(), self.stop_deadline(), self.held_until].into_iter().flatten().min();
         let until = deadline.map(|deadline| self.shared.clock.until(deadline));
         let takes_messages = self.takes_messages();
         let transport = &self.transport;

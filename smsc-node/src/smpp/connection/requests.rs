@@ -17,7 +17,7 @@ use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{Account, Command, Message, Submission, Submit, command::Op};
 
 use super::replies::Reply;
-use super::{Bound, Connection};
+use super::{Bound, Connection, Stop};
 use crate::metrics::SubmitResult;
 use crate::smpp::broadcast;
 use crate::smpp::multi::{self, Sorted};
@@ -103,18 +103,40 @@ impl Connection {
         }
     }
 
-    /// Proposes what was gathered, all in one log entry.
+    /// Proposes what was gathered, all in one log entry; held back while deliveries are behind, when more may join it.
     pub(super) fn propose_group(&mut self) {
-        let Group { commands, pending, .. } = std::mem::take(&mut self.group);
-        if commands.is_empty() {
+        self.group.directory = None;
+        if self.group.commands.is_empty() || self.holds_back() {
             return;
         }
+        let Group { commands, pending, .. } = std::mem::take(&mut self.group);
         let replies = self.to_replies.clone();
         let done = move |result| {
             // A connection that has ended waits for nothing.
             let _ = replies.send(Reply::Group { pending, result });
         };
         self.shared.centre.propose_group(commands, Box::new(done));
+    }
+
+    /// Whether what was gathered is to wait.
+    fn holds_back(&mut self) -> bool {
+        if self.stop != Stop::GoOn {
+            self.held_until = None;
+            return false;
+        }
+        let now = self.shared.clock.mono();
+        match self.held_until {
+            Some(until) if until > now => true,
+            Some(_) => {
+                self.held_until = None;
+                false
+            }
+            None => {
+                let hold = self.shared.centre.hold_back();
+                self.held_until = (!hold.is_zero()).then(|| now + hold);
+                self.held_until.is_some()
+            }
+        }
     }
 
     fn directory(&mut self) -> Arc<Directory> {

@@ -26,14 +26,14 @@ fn bind_as(version: InterfaceVersion) -> Body {
 #[tokio::test]
 async fn version_5_is_told_how_busy_the_node_is() {
     let world = World::start(|_| {});
-    world.centre.load_percent.store(60, std::sync::atomic::Ordering::Relaxed);
+    world.centre.load_percent.store(60, Ordering::Relaxed);
     let state = |answer: &Pdu| answer.body.tlvs().value::<u8>(Tag::CONGESTION_STATE);
     let mut esme = world.connect().await;
     let answer = esme.ask(1, bind_as(InterfaceVersion::V5_0)).await;
     assert_eq!(answer.body.tlvs().value::<u8>(Tag::SC_INTERFACE_VERSION), Some(0x50));
     assert_eq!(state(&answer), None, "a bind response has a table of its own");
     assert_eq!(state(&esme.ask(5, submit("15551")).await), Some(60));
-    world.centre.load_percent.store(90, std::sync::atomic::Ordering::Relaxed);
+    world.centre.load_percent.store(90, Ordering::Relaxed);
     let answer = esme.ask(2, submit("15551")).await;
     assert_eq!(state(&answer), Some(90));
     let broadcast = esme.ask(3, Body::BroadcastSm(BroadcastSm::default())).await;

@@ -1,0 +1,71 @@
+//! How submissions are held back when deliveries fall behind.
+//!
+//! A leader that takes in more than it can deliver would tell ESMEs "accepted" sooner and sooner before it is true for
+//! the phone, and would do its work from the disk instead of from memory. So what is late decides what is taken in: first
+//! each submission is proposed a little later, which slows down every ESME that works with a window; if that does not
+//! do, submissions are refused with ESME_RTHROTTLED.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// As late as this first attempts are at times anyway.
+const LAG_USUAL_MS: u64 = 100;
+/// When first attempts are as late as this, submissions are refused.
+const LAG_MAX_MS: u64 = 2_000;
+/// The longest that a submission is held back.
+const HOLD_MAX_MS: u64 = 400;
+
+/// How late first attempts are: told by the engine, asked by sessions.
+#[derive(Debug, Default)]
+pub struct Pace {
+    lag_ms: AtomicU64,
+}
+
+impl Pace {
+    /// First attempts are so late now.
+    pub fn tell(&self, lag_ms: u64) {
+        self.lag_ms.store(lag_ms, Ordering::Relaxed);
+    }
+
+    /// How late they are. Milliseconds.
+    pub fn lag_ms(&self) -> u64 {
+        self.lag_ms.load(Ordering::Relaxed)
+    }
+
+    /// How long a submission is held back before it is proposed. At most 400 ms.
+    pub fn hold_back(&self) -> Duration {
+        let over = self.lag_ms().saturating_sub(LAG_USUAL_MS);
+        Duration::from_millis((over * HOLD_MAX_MS / (LAG_MAX_MS - LAG_USUAL_MS)).min(HOLD_MAX_MS))
+    }
+
+    /// Whether submissions are to be refused.
+    pub fn overloaded(&self) -> bool {
+        self.lag_ms() >= LAG_MAX_MS
+    }
+
+    /// How near it is to that: 0 to 100.
+    pub fn load_percent(&self) -> u8 {
+        let over = self.lag_ms().saturating_sub(LAG_USUAL_MS);
+        u8::try_from((over * 100 / (LAG_MAX_MS - LAG_USUAL_MS)).min(100)).unwrap_or(100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_later_deliveries_are_the_longer_submissions_wait_until_they_are_refused() {
+        let pace = Pace::default();
+        let at = |lag_ms| {
+            pace.tell(lag_ms);
+            (pace.hold_back().as_millis(), pace.load_percent(), pace.overloaded())
+        };
+        assert_eq!(at(0), (0, 0, false));
+        assert_eq!(at(100), (0, 0, false));
+        assert_eq!(at(290), (40, 10, false));
+        assert_eq!(at(1_999), (399, 99, false));
+        assert_eq!(at(2_000), (400, 100, true));
+        assert_eq!(at(60_000), (400, 100, true));
+    }
+}
