@@ -231,16 +231,25 @@ impl Driver {
                 // Left over from this turn: others run first.
                 () = tokio::task::yield_now(), if !self.loads.is_empty() => {}
                 changes = self.changes.recv() => match changes {
-                    Some(changes) => self.take_changes(changes),
+                    Some(changes) => {
+                        self.now_ms = self.wall_ms();
+                        self.take_changes(changes);
+                    }
                     // Somebody else listens: another term has begun.
                     None => return,
                 },
-                Some(input) = self.received.recv() => if self.take_input(input).is_err() {
-                    return;
-                },
-                Some(event) = self.link_events.recv() => if self.take_link_event(event).is_err() {
-                    return;
-                },
+                Some(input) = self.received.recv() => {
+                    self.now_ms = self.wall_ms();
+                    if self.take_input(input).is_err() {
+                        return;
+                    }
+                }
+                Some(event) = self.link_events.recv() => {
+                    self.now_ms = self.wall_ms();
+                    if self.take_link_event(event).is_err() {
+                        return;
+                    }
+                }
                 _ = leaderships.wait_for(|now| now.as_ref().is_none_or(|now| now.term != term)) => return,
                 () = tokio::time::sleep(sleep) => {}
             }

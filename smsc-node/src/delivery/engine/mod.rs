@@ -270,6 +270,11 @@ impl DeliveryEngine {
 
     /// An entry of the log was applied.
     pub fn change(&mut self, now_ms: u64, change: Change) {
+        // Whoever stamps messages may be ahead of whoever reads the clock here: a new one is not of the future.
+        let now_ms = match &change {
+            Change::Queued(message) => now_ms.max(message.accepted_at_ms),
+            _ => now_ms,
+        };
         match change {
             Change::Queued(message) => self.queued(now_ms, message),
             Change::Replaced(message) => self.replaced(now_ms, message),

@@ -1,6 +1,7 @@
 //! Queues towards accounts.
 
 use smsc_proto::status::CommandStatus;
+use smsc_raft::machine::Change;
 use smsc_raft::model::{MessageKind, MessageState, QueueKind, QueueWake, Submission, command::Op};
 
 use super::world::{Answer, START_MS, World, esme, number};
@@ -215,4 +216,18 @@ fn a_receiver_is_sent_what_its_address_range_covers() {
         "in order, once somebody serves it"
     );
     assert_eq!(world.finals.len(), ids.len());
+}
+
+#[test]
+fn new_messages_do_not_wait_for_a_clock_that_is_behind() {
+    const COUNT: usize = 2_000;
+    let mut world = World::new();
+    world.bind(1, "one", 10);
+    let ids: Vec<u64> = (0..COUNT).map(|_| world.store(esme("one"))).collect();
+    for id in ids {
+        let message = world.machine.message(id).expect("in memory").expect("stored");
+        world.engine.change(world.now_ms - 5, Change::Queued(message));
+        world.settle();
+    }
+    assert_eq!(world.finals.len(), COUNT, "none was put off");
 }

@@ -272,3 +272,14 @@ fn a_throttled_link_pauses_alone() {
     world.run_ms(1);
     assert_eq!(world.state(id), Some(MessageState::Delivered));
 }
+
+#[test]
+fn what_waits_for_a_slow_link_is_not_late() {
+    let mut world = World::new();
+    world.link_up("x", 1, 0);
+    world.submit_all([to("491", "one"), to("492", "one")]);
+    world.now_ms += 5_000;
+    assert!(world.link_answers_first("x", accepted()).is_some());
+    assert_eq!(world.with_link["x"].len(), 1, "its turn has come");
+    assert_eq!(world.engine.lag_ms(world.now_ms), 0);
+}

@@ -4,7 +4,6 @@ use smsc_raft::machine::Change;
 use smsc_raft::model::{MessageState, Replace, Submission, command::Op};
 
 use super::world::{Answer, START_MS, World, esme, number};
-use crate::delivery::engine::LinkResult;
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -55,17 +54,11 @@ fn how_late_first_attempts_are_is_told_for_a_second() {
 }
 
 #[test]
-fn what_waits_for_its_number_or_a_slow_link_is_not_late() {
+fn what_waits_for_its_number_is_not_late() {
     let mut world = World::new();
     world.submit_all([number("17771"), number("17771")]);
     world.run_ms(7_000);
     assert_eq!(world.finals.len(), 2);
-    assert_eq!(world.engine.lag_ms(world.now_ms), 0);
-    world.link_up("x", 1, 0);
-    world.submit_all([number("491"), number("492")]);
-    world.now_ms += 5_000;
-    assert!(world.link_answers_first("x", LinkResult::Delivered).is_some());
-    assert_eq!(world.with_link["x"].len(), 1, "its turn has come");
     assert_eq!(world.engine.lag_ms(world.now_ms), 0);
 }
 
