@@ -34,11 +34,11 @@ pub struct TransportConfig {
 
 impl TransportConfig {
     /// Times that fit the engine's heartbeat. Where a majority decides, the engine's own timers notice a silent leader,
-    /// and pings only tell which connections to make anew: half as many as heartbeats, two of them missed. Where
+    /// and pings only tell which connections to make anew: one for four heartbeats, two of them missed. Where
     /// `silence_decides`, as in a pair, a peer is asked as often as the leader beats, and is lost after three.
     pub fn for_heartbeat(heartbeat_interval: Duration, silence_decides: bool) -> Self {
         let (ping_interval, pings_missed_max) =
-            if silence_decides { (heartbeat_interval, 3) } else { (heartbeat_interval * 2, 2) };
+            if silence_decides { (heartbeat_interval, 3) } else { (heartbeat_interval * 4, 2) };
         Self {
             connect_timeout: Duration::from_millis(500).max(heartbeat_interval),
             keepalive: Duration::from_secs(1).max(heartbeat_interval * 4),
