@@ -130,7 +130,7 @@ fn relations_between_good_values() {
             "#heartbeat_ms = 50",
             "heartbeat_ms = 200",
             "raft.heartbeat_ms",
-            &["200", "less than raft.election_min_ms = 200"],
+            &["200", "less than raft.election_min_ms = 190"],
         ),
         ("#election_min_ms = 190", "election_min_ms = 300", "raft.election_min_ms", &["raft.election_max_ms = 240"]),
         ("#lease_ms = 216", "lease_ms = 300", "raft.lease_ms", &["300", "raft.election_max_ms = 240"]),
