@@ -1,7 +1,7 @@
 //! Which configuration of a link is refused, and in which words. Pure.
 
 use smsc_raft::model::link::{IdBase, LongMessages, Mode, Receipts};
-use smsc_raft::model::{Link, MessageState};
+use smsc_raft::model::{DefaultAlphabet, Link, MessageState};
 
 /// Longest name.
 const NAME_LEN_MAX: usize = 32;
@@ -55,6 +55,7 @@ pub fn check(link: &Link, has_password: bool) -> Result<(), String> {
     known("response_ids", IdBase::try_from(link.response_ids).is_ok(), link.response_ids)?;
     known("receipt_ids", IdBase::try_from(link.receipt_ids).is_ok(), link.receipt_ids)?;
     known("long_messages", LongMessages::try_from(link.long_messages).is_ok(), link.long_messages)?;
+    known("default_alphabet", DefaultAlphabet::try_from(link.default_alphabet).is_ok(), link.default_alphabet)?;
     known("receipts", Receipts::try_from(link.receipts).is_ok(), link.receipts)?;
     let unreported = matches!(
         link.unreported(),

@@ -9,8 +9,10 @@ use smsc_proto::types::{
     Ton,
 };
 use smsc_raft::model::link::{LongMessages, Receipts};
-use smsc_raft::model::{self, Link, Message, Submission};
+use smsc_raft::model::{self, DefaultAlphabet, Link, Message, Submission};
 use thiserror::Error;
+
+use crate::smpp::alphabet::{self, Rewritten, Text};
 
 /// Octets that short_message holds for every version (SMPP v3.4 section 5.2.22).
 const SHORT_MESSAGE_OCTETS_MAX: usize = 254;
@@ -48,7 +50,7 @@ pub fn submit_sms(
 ) -> Result<Vec<SubmitSm>, Unsendable> {
     let submission = message.submission.as_ref().ok_or(Unsendable::Record)?;
     let head = head(submission, destination, link, now_ms)?;
-    let content = content(submission)?;
+    let (content, rewritten) = in_alphabet(content(submission)?, link.default_alphabet());
     let form = match link.long_messages() {
         _ if !version.has_tlvs() => LongForm::UserDataHeader,
         LongMessages::Udh => LongForm::UserDataHeader,
@@ -61,7 +63,44 @@ pub fn submit_sms(
         Err(FormError::Header(_)) => vec![content],
         Err(FormError::Split(_) | FormError::TooLong) => return Err(Unsendable::TooLong),
     };
-    contents.into_iter().map(|content| submit_sm(&head, content, version)).collect()
+    let written = |content: Content| match rewritten {
+        true => with_text(content, |text| alphabet::delivered(link.default_alphabet(), text)),
+        false => content,
+    };
+    contents.into_iter().map(|content| submit_sm(&head, written(content), version)).collect()
+}
+
+/// The text as the peer reads it, which has data_coding 0 stand for `alphabet`. In UCS-2 if that alphabet cannot write all
+/// of it; otherwise as it is, and to be rewritten once it is split, because phones count its septets. Whether it is.
+fn in_alphabet(content: Content, alphabet: DefaultAlphabet) -> (Content, bool) {
+    match alphabet::delivered(alphabet, text(&content, &text_of(&content.short_message, &content.tlvs))) {
+        None => (content, false),
+        Some((0, _)) => (content, true),
+        Some(other) => (with_text(content, |_| Some(other)), false),
+    }
+}
+
+fn text<'a>(content: &Content, octets: &'a [u8]) -> Text<'a> {
+    Text {
+        data_coding: content.data_coding,
+        has_header: content.udhi,
+        is_segment: content.tlvs.contains(Tag::SAR_TOTAL_SEGMENTS),
+        octets,
+    }
+}
+
+/// The same with its text written otherwise, in short_message, if it can be.
+fn with_text(content: Content, rewrite: impl FnOnce(Text<'_>) -> Option<Rewritten>) -> Content {
+    let octets = text_of(&content.short_message, &content.tlvs);
+    match rewrite(text(&content, &octets)) {
+        None => content,
+        Some((data_coding, octets)) => Content {
+            data_coding,
+            short_message: octets.into(),
+            tlvs: content.tlvs.without(|tag| tag == Tag::MESSAGE_PAYLOAD),
+            ..content
+        },
+    }
 }
 
 /// One submit_sm: the text in short_message if that holds it.
@@ -79,7 +118,13 @@ fn submit_sm(head: &SubmitSm, content: Content, version: InterfaceVersion) -> Re
     } else {
         return Err(Unsendable::TooLong);
     };
-    Ok(SubmitSm { esm_class: head.esm_class.with_udhi(content.udhi), short_message, tlvs, ..head.clone() })
+    Ok(SubmitSm {
+        esm_class: head.esm_class.with_udhi(content.udhi),
+        data_coding: DataCoding(content.data_coding),
+        short_message,
+        tlvs,
+        ..head.clone()
+    })
 }
 
 /// Short messages that a submission takes on the radio side; one that is a segment itself counts as one. 0 for a text
@@ -141,7 +186,6 @@ fn head(
         registered_delivery: RegisteredDelivery(octet(
             registered | (submission.registered_delivery & ACKNOWLEDGEMENTS),
         )?),
-        data_coding: DataCoding(octet(submission.data_coding)?),
         ..SubmitSm::default()
     })
 }
@@ -237,6 +281,27 @@ mod tests {
         assert_eq!((sent.len(), sent[0].tlvs.message_payload()), (1, Some(text.clone())));
         // A peer without TLVs gets what it can read.
         assert_eq!(send(LongMessages::Payload, InterfaceVersion::V3_3).len(), 3);
+    }
+
+    #[test]
+    fn text_is_written_in_the_link_s_alphabet() {
+        let latin1 = Link { default_alphabet: DefaultAlphabet::Latin1 as i32, ..Link::default() };
+        let send = |text: Vec<u8>| made(&latin1, InterfaceVersion::V3_4, |made| made.short_message = text.into());
+        let sent = send(vec![0x7b, 0]);
+        assert_eq!((sent[0].data_coding.0, &sent[0].short_message[..]), (0, &b"\xe4@"[..]));
+        // A euro sign, which Latin-1 has not: all of it goes as UCS-2.
+        let sent = send(vec![0x1b, 0x65, 0x7b]);
+        assert_eq!((sent[0].data_coding.0, &sent[0].short_message[..]), (8, &b"\x20\xac\0\xe4"[..]));
+        // 80 brackets are 160 septets and fit; 81 are two segments, split where phones count.
+        assert_eq!(send([0x1b, 0x3c].repeat(80)).len(), 1);
+        let sent = send([0x1b, 0x3c].repeat(81));
+        assert_eq!(sent.len(), 2);
+        assert!(
+            sent.iter().all(|part| part.data_coding.0 == 0 && part.short_message[6..].iter().all(|it| *it == b'['))
+        );
+        assert_eq!(sent.iter().map(|part| part.short_message.len() - 6).sum::<usize>(), 81);
+        let gsm = made(&Link::default(), InterfaceVersion::V3_4, |made| made.short_message = vec![0x7b, 0].into());
+        assert_eq!(&gsm[0].short_message[..], [0x7b, 0]);
     }
 
     #[test]

@@ -301,7 +301,13 @@ impl LinkTask {
     fn message(&mut self, asked: Asked, deliver: &smsc_proto::pdu::DeliverSm) {
         let validity_s = self.shared.store.read(|machine| Ok(machine.settings().validity_default_s));
         let now_ms = SystemClock.wall().as_millis();
-        let made = inbound::submission(&(self.shared.table)(), deliver, now_ms, validity_s.unwrap_or(0));
+        let made = inbound::submission(
+            &(self.shared.table)(),
+            self.link.default_alphabet(),
+            deliver,
+            now_ms,
+            validity_s.unwrap_or(0),
+        );
         match made {
             Ok(submission) => {
                 self.row.mo += 1;

@@ -1,11 +1,14 @@
-//! What data_coding 0 means to an account: from its alphabet to the GSM one, which is what data_coding 0 stands for in
+//! What data_coding 0 means to an account or a link: from its alphabet to the GSM one, which is what data_coding 0 stands for in
 //! the store, and back. Pure.
 //!
 //! Nothing is lost on either way. What the GSM alphabet cannot write is stored as what it is, under a data_coding that
 //! names the account's alphabet; what the account's alphabet cannot write is delivered as UCS-2. Text with another
 //! data_coding says itself what it is and is left alone.
 
+use bytes::Bytes;
 use smsc_proto::text::{Alphabet, Element, UserDataHeader};
+use smsc_proto::tlv::{Tag, Tlvs};
+use smsc_proto::types::{DataCoding, EsmClass};
 use smsc_raft::model::DefaultAlphabet;
 
 /// data_coding of the message centre's default alphabet.
@@ -27,6 +30,61 @@ pub struct Text<'a> {
     pub is_segment: bool,
     /// Header and text.
     pub octets: &'a [u8],
+}
+
+/// A message's text and parameters as they are stored. Octets are copied, because a slice would keep the whole receive
+/// buffer as long as the message waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredText {
+    /// data_coding.
+    pub data_coding: u32,
+    /// short_message; empty if the text is in message_payload.
+    pub short_message: Bytes,
+    /// The TLVs, as on the wire.
+    pub tlvs: Bytes,
+}
+
+impl StoredText {
+    /// What is stored of a text that comes from whoever has data_coding 0 stand for `alphabet`. `None` if it does not
+    /// fit into message_payload any more.
+    pub fn of(
+        alphabet: DefaultAlphabet,
+        data_coding: DataCoding,
+        esm_class: EsmClass,
+        short_message: &Bytes,
+        tlvs: &Tlvs,
+    ) -> Option<StoredText> {
+        let payload = tlvs.get(Tag::MESSAGE_PAYLOAD);
+        let written = Text {
+            data_coding: data_coding.0,
+            has_header: esm_class.udhi(),
+            is_segment: tlvs.contains(Tag::SAR_TOTAL_SEGMENTS),
+            octets: payload.as_ref().unwrap_or(short_message),
+        };
+        let Some((data_coding, octets)) = stored(alphabet, written) else {
+            return Some(StoredText {
+                data_coding: u32::from(data_coding.0),
+                short_message: Bytes::copy_from_slice(short_message),
+                tlvs: Bytes::copy_from_slice(tlvs.as_bytes()),
+            });
+        };
+        let data_coding = u32::from(data_coding);
+        if payload.is_none() {
+            let tlvs = Bytes::copy_from_slice(tlvs.as_bytes());
+            return Some(StoredText { data_coding, short_message: octets.into(), tlvs });
+        }
+        let mut tlvs = tlvs.without(|tag| tag == Tag::MESSAGE_PAYLOAD);
+        tlvs.push(Tag::MESSAGE_PAYLOAD, &octets).ok()?;
+        Some(StoredText { data_coding, short_message: Bytes::new(), tlvs: Bytes::copy_from_slice(tlvs.as_bytes()) })
+    }
+}
+
+impl StoredText {
+    /// The text, with its header, wherever it is.
+    pub fn octets(&self) -> Bytes {
+        let payload = || Tlvs::try_from(self.tlvs.clone()).ok()?.get(Tag::MESSAGE_PAYLOAD);
+        if self.short_message.is_empty() { payload().unwrap_or_default() } else { self.short_message.clone() }
+    }
 }
 
 /// A text written otherwise: its data_coding, and its octets with the header in front.

@@ -11,7 +11,7 @@ use smsc_proto::types::{
 use smsc_raft::model::{self, Account, MessageKind, Settings, Submission};
 use std::time::Duration;
 
-use super::alphabet::{self, Text};
+use super::alphabet::StoredText;
 use super::ports::Directory;
 use super::status::SubmitRefusal;
 use crate::delivery::route;
@@ -87,7 +87,9 @@ pub fn submission(
         now_ms: now.as_millis(),
     };
     let routed = directory.routes.route(&query).map_err(SubmitRefusal::NotRouted)?;
-    let text = text(submit, account)?;
+    let alphabet = account.default_alphabet();
+    let text = StoredText::of(alphabet, submit.data_coding, submit.esm_class, &submit.short_message, &submit.tlvs)
+        .ok_or(SubmitRefusal::Length)?;
     Ok(Submission {
         account: account.system_id.clone(),
         kind: MessageKind::Submitted as i32,
@@ -126,40 +128,6 @@ fn is_at_once(class: EsmClass) -> bool {
 /// How long a message of datagram or transaction mode may wait for its attempt.
 pub fn transaction_timer(settings: &Settings) -> Duration {
     Duration::from_secs(or_default(u64::from(settings.transaction_timer_s), TRANSACTION_TIMER_S))
-}
-
-/// A message's text as it is stored.
-struct StoredText {
-    data_coding: u32,
-    short_message: Bytes,
-    tlvs: Bytes,
-}
-
-/// Writes the text in the alphabet of the store. Octets are copied, because a slice would keep the whole receive buffer
-/// as long as the message waits.
-fn text(submit: &SubmitSm, account: &Account) -> Result<StoredText, SubmitRefusal> {
-    let payload = submit.tlvs.get(Tag::MESSAGE_PAYLOAD);
-    let written = Text {
-        data_coding: submit.data_coding.0,
-        has_header: submit.esm_class.udhi(),
-        is_segment: submit.tlvs.contains(Tag::SAR_TOTAL_SEGMENTS),
-        octets: payload.as_ref().unwrap_or(&submit.short_message),
-    };
-    let Some((data_coding, octets)) = alphabet::stored(account.default_alphabet(), written) else {
-        return Ok(StoredText {
-            data_coding: u32::from(submit.data_coding.0),
-            short_message: Bytes::copy_from_slice(&submit.short_message),
-            tlvs: Bytes::copy_from_slice(submit.tlvs.as_bytes()),
-        });
-    };
-    let data_coding = u32::from(data_coding);
-    if payload.is_none() {
-        let tlvs = Bytes::copy_from_slice(submit.tlvs.as_bytes());
-        return Ok(StoredText { data_coding, short_message: octets.into(), tlvs });
-    }
-    let mut tlvs = submit.tlvs.without(|tag| tag == Tag::MESSAGE_PAYLOAD);
-    tlvs.push(Tag::MESSAGE_PAYLOAD, &octets).map_err(|_| SubmitRefusal::Length)?;
-    Ok(StoredText { data_coding, short_message: Bytes::new(), tlvs: Bytes::copy_from_slice(tlvs.as_bytes()) })
 }
 
 /// data_sm as the submit_sm that means the same; the message is in message_payload, and qos_time_to_live is its
