@@ -548,10 +548,16 @@ async fn submissions_are_held_back_while_deliveries_are_behind() {
     assert_eq!(esme.answer().await.status, CommandStatus::ESME_ROK);
     assert!(begun.elapsed() >= HOLD);
     assert_eq!(world.centre.groups(), [2], "what comes meanwhile joins it");
+    // What a peer leaves behind is stored.
+    world.centre.hold_back_ms.store(600_000, Ordering::Relaxed);
+    let mut gone = world.bound(BindMode::Transmitter).await;
+    gone.send([(2, submit("15554"))]).await;
+    drop(gone);
+    until("it is stored", || world.centre.messages().len() == 3).await;
     // Whoever stops waits for nothing.
     world.centre.hold_back_ms.store(600_000, Ordering::Relaxed);
     esme.send([(4, submit("15553"))]).await;
-    until("it is taken", || world.metrics.smpp_pdus.get(Direction::In) == 4).await;
+    until("it is taken", || world.metrics.smpp_pdus.get(Direction::In) == 6).await;
     let stopping = tokio::spawn(world.server.stop(GRACE, Records::Close));
     let answer = esme.answer().await;
     assert_eq!((answer.sequence.0, answer.status), (4, CommandStatus::ESME_ROK));

@@ -45,6 +45,8 @@ struct NumberQueue {
     wake: bool,
     /// Messages that expired are being recorded beside: the store has the queue until they are.
     ending: bool,
+    /// Something of it was sent since it is held.
+    begun: bool,
 }
 
 /// All queues towards numbers that the engine holds.
@@ -271,7 +273,7 @@ impl DeliveryEngine {
     fn note_lag(&mut self, now_ms: u64, number: &SmolStr, place: Position) {
         let (Some(queue), Some(entry)) = (self.numbers.queues.get(number), self.index.get(place.id)) else { return };
         let message = &entry.message;
-        if message.attempts == 0 && queue.failures == 0 && queue.due_at_ms == message.accepted_at_ms {
+        if !queue.begun && message.attempts == 0 && queue.failures == 0 && queue.due_at_ms == message.accepted_at_ms {
             let since_ms = message.accepted_at_ms.max(self.began_at_ms);
             self.lag = Lag { of_ms: now_ms.saturating_sub(since_ms), seen_at_ms: now_ms };
         }
@@ -282,6 +284,7 @@ impl DeliveryEngine {
         let Some(entry) = self.index.get_mut(place.id) else { return };
         queue.backlog.remove(place);
         queue.busy = Some(place.id);
+        queue.begun = true;
         queue.wake = false;
         queue.waits_for = None;
         let message = entry.message.clone();

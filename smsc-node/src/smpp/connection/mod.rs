@@ -294,7 +294,7 @@ impl Connection {
                 Event::Bound { .. } | Event::BindRefused { .. } | Event::Outbind(_) | Event::Alert(_) => {}
             }
         }
-        self.propose_group();
+        self.propose_group(ended.is_some());
         self.count();
         if matches!(self.stop, Stop::Unbind(_)) && ended.is_none() {
             return self.go_on_stopping();

@@ -30,7 +30,7 @@ use crate::smpp::submit::{self, Submitter};
 /// Messages that one command of cancel_sm by addresses ends; more are ended in further rounds, one after the other.
 const CANCEL_AT_ONCE: usize = 256;
 
-/// What one read gave to propose, and who waits for it.
+/// What was read and is to be proposed together, and who waits for it.
 #[derive(Default)]
 pub(super) struct Group {
     commands: Vec<Command>,
@@ -104,9 +104,10 @@ impl Connection {
     }
 
     /// Proposes what was gathered, all in one log entry; held back while deliveries are behind, when more may join it.
-    pub(super) fn propose_group(&mut self) {
+    /// Nothing is held back of a session that `ends`: what was taken is stored, though nobody hears of it.
+    pub(super) fn propose_group(&mut self, ends: bool) {
         self.group.directory = None;
-        if self.group.commands.is_empty() || self.holds_back() {
+        if self.group.commands.is_empty() || (self.holds_back() && !ends) {
             return;
         }
         let Group { commands, pending, .. } = std::mem::take(&mut self.group);
@@ -133,7 +134,8 @@ impl Connection {
             }
             None => {
                 let hold = self.shared.centre.hold_back();
-                self.held_until = (!hold.is_zero()).then(|| now + hold);
+                let submits = || self.group.commands.iter().any(|command| matches!(command.op, Some(Op::Submit(_))));
+                self.held_until = (!hold.is_zero() && submits()).then(|| now + hold);
                 self.held_until.is_some()
             }
         }

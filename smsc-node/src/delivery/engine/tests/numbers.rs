@@ -56,9 +56,19 @@ fn how_late_first_attempts_are_is_told_for_a_second() {
 #[test]
 fn what_waits_for_its_number_is_not_late() {
     let mut world = World::new();
+    // Its handset takes a second for each: the second of one batch waits for the first.
+    let ids: Vec<u64> = (0..2).map(|_| world.store(number("18881"))).collect();
+    for id in ids {
+        let message = world.machine.message(id).expect("in memory").expect("stored");
+        world.engine.change(world.now_ms, Change::Queued(message));
+    }
+    world.run_ms(1_000);
+    assert_eq!(world.attempts.len(), 2, "the second is under way");
+    assert_eq!(world.engine.lag_ms(world.now_ms), 0);
+    world.run_ms(1_000);
     world.submit_all([number("17771"), number("17771")]);
     world.run_ms(7_000);
-    assert_eq!(world.finals.len(), 2);
+    assert_eq!(world.finals.len(), 4);
     assert_eq!(world.engine.lag_ms(world.now_ms), 0);
 }
 
