@@ -73,7 +73,12 @@ pub fn submit_sms(
 /// The text as the peer reads it, which has data_coding 0 stand for `alphabet`. In UCS-2 if that alphabet cannot write all
 /// of it; otherwise as it is, and to be rewritten once it is split, because phones count its septets. Whether it is.
 fn in_alphabet(content: Content, alphabet: DefaultAlphabet) -> (Content, bool) {
-    match alphabet::delivered(alphabet, text(&content, &text_of(&content.short_message, &content.tlvs))) {
+    let octets = text_of(&content.short_message, &content.tlvs);
+    let text = text(&content, &octets);
+    if text.is_part() {
+        return (with_text(content, |text| alphabet::delivered_segment(alphabet, text)), false);
+    }
+    match alphabet::delivered(alphabet, text) {
         None => (content, false),
         Some((0, _)) => (content, true),
         Some(other) => (with_text(content, |_| Some(other)), false),
@@ -300,6 +305,13 @@ mod tests {
             sent.iter().all(|part| part.data_coding.0 == 0 && part.short_message[6..].iter().all(|it| *it == b'['))
         );
         assert_eq!(sent.iter().map(|part| part.short_message.len() - 6).sum::<usize>(), 81);
+        // A segment stays one, whatever is in it.
+        let segment = [&b"\x05\0\x03\x09\x02\x01"[..], &[0x1b, 0x65].repeat(76)].concat();
+        let sent = made(&latin1, InterfaceVersion::V3_4, |made| {
+            (made.esm_class, made.short_message) = (0x40, segment.clone().into());
+        });
+        assert_eq!((sent.len(), sent[0].data_coding.0, sent[0].short_message.len()), (1, 0, 6 + 76));
+        assert!(sent[0].short_message.starts_with(&segment[..6]) && sent[0].short_message.ends_with(b"??"));
         let gsm = made(&Link::default(), InterfaceVersion::V3_4, |made| made.short_message = vec![0x7b, 0].into());
         assert_eq!(&gsm[0].short_message[..], [0x7b, 0]);
     }

@@ -77,9 +77,7 @@ impl StoredText {
         tlvs.push(Tag::MESSAGE_PAYLOAD, &octets).ok()?;
         Some(StoredText { data_coding, short_message: Bytes::new(), tlvs: Bytes::copy_from_slice(tlvs.as_bytes()) })
     }
-}
 
-impl StoredText {
     /// The text, with its header, wherever it is.
     pub fn octets(&self) -> Bytes {
         let payload = || Tlvs::try_from(self.tlvs.clone()).ok()?.get(Tag::MESSAGE_PAYLOAD);
@@ -91,6 +89,11 @@ impl StoredText {
 pub type Rewritten = (u8, Vec<u8>);
 
 impl<'a> Text<'a> {
+    /// Whether it is a segment of a longer message.
+    pub fn is_part(self) -> bool {
+        self.parts().is_some_and(|(_, _, is_segment)| is_segment)
+    }
+
     /// The header's octets, the text's, and whether it is a segment of a longer message. `None` if the header cannot be
     /// read, or says that the text is in a national table.
     fn parts(self) -> Option<(&'a [u8], &'a [u8], bool)> {
@@ -108,7 +111,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The text of an account as it is stored; `None` if it stays as it is.
+/// The text of an account or a link as it is stored; `None` if it stays as it is.
 pub fn stored(alphabet: DefaultAlphabet, text: Text<'_>) -> Option<Rewritten> {
     let own = other_than_gsm(alphabet).filter(|_| text.data_coding == DEFAULT)?;
     let (header, body, is_segment) = text.parts()?;
@@ -125,7 +128,7 @@ pub fn stored(alphabet: DefaultAlphabet, text: Text<'_>) -> Option<Rewritten> {
     }
 }
 
-/// A stored text as it is delivered to an account; `None` if it stays as it is.
+/// A stored text as it is delivered to an account or over a link; `None` if it stays as it is.
 pub fn delivered(alphabet: DefaultAlphabet, text: Text<'_>) -> Option<Rewritten> {
     let own = other_than_gsm(alphabet).filter(|_| text.data_coding == DEFAULT)?;
     let (header, body, _) = text.parts()?;
@@ -136,6 +139,17 @@ pub fn delivered(alphabet: DefaultAlphabet, text: Text<'_>) -> Option<Rewritten>
         Err(_) => (Alphabet::Ucs2.data_coding(), Alphabet::Ucs2.encode(&read).ok()?),
     };
     (header.len() + written.len() <= TEXT_OCTETS_MAX).then(|| (data_coding, [header, &written].concat()))
+}
+
+/// The same for a segment of a longer message, which must not grow nor differ from the others in its data_coding: what the
+/// alphabet cannot write becomes a question mark.
+pub fn delivered_segment(alphabet: DefaultAlphabet, text: Text<'_>) -> Option<Rewritten> {
+    let own = other_than_gsm(alphabet).filter(|_| text.data_coding == DEFAULT)?;
+    let (header, body, _) = text.parts()?;
+    let read = Alphabet::Gsm7.decode(body).ok()?;
+    let write = |character: char| own.encode(character.encode_utf8(&mut [0; 4])).unwrap_or_else(|_| vec![b'?']);
+    let written: Vec<u8> = read.chars().flat_map(write).collect();
+    Some((DEFAULT, [header, &written].concat()))
 }
 
 fn other_than_gsm(alphabet: DefaultAlphabet) -> Option<Alphabet> {
