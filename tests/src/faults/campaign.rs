@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::plan::{self, Fault, Hit, Round, Victim};
-use super::strike::{Struck, strike, undo};
+use super::strike::{Struck, strike, thaw, undo};
 use crate::lab::Lab;
 use crate::owners::OwnerWatch;
 use crate::process::{LoadProcess, verify};
@@ -194,6 +194,7 @@ impl<'l> Campaign<'l> {
     fn round(&mut self, round: &Round) {
         (self.tell)(&round.to_string());
         let mut struck: Vec<Struck> = Vec::new();
+        let mut stalls_until = Instant::now();
         for Hit { fault, victim, after } in &round.hits {
             thread::sleep(*after);
             if self.options.without.iter().any(|word| word == fault.word()) {
@@ -203,9 +204,14 @@ impl<'l> Campaign<'l> {
             if let Some(done) = strike(self.lab, *fault, &host) {
                 *self.summary.faults.entry(fault.word()).or_default() += 1;
                 struck.push(done);
+                if let Fault::DiskStall(freeze_ms) = fault {
+                    stalls_until = stalls_until.max(Instant::now() + Duration::from_millis(u64::from(*freeze_ms)));
+                }
             }
         }
         thread::sleep(round.hold);
+        // A stall ends by itself, and until then it may move leadership.
+        thread::sleep(stalls_until.saturating_duration_since(Instant::now()));
         let at = Instant::now();
         for done in struck.iter().rev() {
             undo(self.lab, done);
@@ -225,6 +231,8 @@ impl<'l> Campaign<'l> {
     /// has taken it apart it does not count as dead, and nobody would start it again.
     fn stopping(&self, host: &str, struck: &[Struck]) -> bool {
         if struck.iter().any(|done| done.host == host && matches!(done.fault, Fault::Kill | Fault::Restart)) {
+            // What stands still does not hear that it is to stop.
+            thaw(self.lab, host);
             let deadline = Instant::now() + Duration::from_secs(30);
             while self.lab.node_pid(host).is_some() {
                 assert!(Instant::now() < deadline, "the node on {host} does not stop");

@@ -104,6 +104,12 @@ pub fn undo(lab: &Lab, struck: &Struck) {
     }
 }
 
+/// Lets the node's process on that host go on if it stands still.
+pub fn thaw(lab: &Lab, host: &str) {
+    // Whatever runs already is left as it is, and one that is dead has nothing to hear.
+    signal(lab.node_pid(host), Signal::SIGCONT);
+}
+
 fn signal(pid: Option<Pid>, signal: Signal) -> bool {
     pid.is_some_and(|pid| kill(pid, signal).is_ok())
 }
