@@ -6,7 +6,7 @@
 //! do, submissions are refused with ESME_RTHROTTLED.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// As late as this first attempts are at times anyway.
 const LAG_USUAL_MS: u64 = 100;
@@ -14,22 +14,44 @@ const LAG_USUAL_MS: u64 = 100;
 const LAG_MAX_MS: u64 = 2_000;
 /// The longest that a submission is held back.
 const HOLD_MAX_MS: u64 = 400;
+/// How long an observation holds good. By a clock of its own: that of messages may be set.
+const KEPT: Duration = Duration::from_secs(1);
 
 /// How late first attempts are: told by the engine, asked by sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pace {
+    began: Instant,
     lag_ms: AtomicU64,
+    /// Since `began`, in milliseconds.
+    told_at_ms: AtomicU64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { began: Instant::now(), lag_ms: AtomicU64::new(0), told_at_ms: AtomicU64::new(0) }
+    }
 }
 
 impl Pace {
-    /// First attempts are so late now.
-    pub fn tell(&self, lag_ms: u64) {
-        self.lag_ms.store(lag_ms, Ordering::Relaxed);
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// How late they are. Milliseconds.
+    /// A first attempt is so late now.
+    pub fn tell(&self, lag_ms: u64) {
+        self.lag_ms.store(lag_ms, Ordering::Relaxed);
+        self.told_at_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// How late they are; 0 unless there was one within the last second. Milliseconds.
     pub fn lag_ms(&self) -> u64 {
-        self.lag_ms.load(Ordering::Relaxed)
+        match self.lag_ms.load(Ordering::Relaxed) {
+            0 => 0,
+            lag_ms => {
+                let age_ms = self.now_ms().saturating_sub(self.told_at_ms.load(Ordering::Relaxed));
+                if Duration::from_millis(age_ms) > KEPT { 0 } else { lag_ms }
+            }
+        }
     }
 
     /// How long a submission is held back before it is proposed. At most 400 ms.
@@ -67,5 +89,15 @@ mod tests {
         assert_eq!(at(1_999), (399, 99, false));
         assert_eq!(at(2_000), (400, 100, true));
         assert_eq!(at(60_000), (400, 100, true));
+    }
+
+    #[test]
+    fn what_was_late_is_forgotten_after_a_second_whatever_the_clock_of_messages_says() {
+        let begun = |ago: Duration| Instant::now().checked_sub(ago).expect("this host is up for longer");
+        let pace = Pace { began: begun(Duration::from_secs(10)), ..Pace::default() };
+        pace.tell(52_000);
+        assert!(pace.overloaded());
+        let later = Pace { began: begun(Duration::from_millis(11_100)), ..pace };
+        assert!(!later.overloaded());
     }
 }

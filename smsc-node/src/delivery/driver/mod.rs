@@ -278,7 +278,9 @@ impl Driver {
             self.engine.timeout(self.now_ms);
         }
         self.carry_out()?;
-        self.pace.tell(self.engine.lag_ms(self.now_ms));
+        if let Some(lag_ms) = self.engine.take_lag_ms() {
+            self.pace.tell(lag_ms);
+        }
         if !self.settling.is_empty() && self.recording == 0 && self.engine.settled() {
             // Whoever asked may have stopped waiting.
             for tell in self.settling.drain(..) {

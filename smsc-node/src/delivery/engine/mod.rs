@@ -44,9 +44,6 @@ use smsc_raft::model::{Message, Settings, Submission};
 use super::retry::RetryPolicies;
 use super::route::{LINK_HANDSET, RouteTable};
 
-/// How long an observation of how late first attempts are holds good.
-const LAG_KEPT_MS: u64 = 1_000;
-
 /// Bounds of an engine.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineConfig {
@@ -98,13 +95,6 @@ struct Failure {
     counts: bool,
     /// It was sent, in vain.
     tried: bool,
-}
-
-/// How late a first attempt was.
-#[derive(Clone, Copy, Debug, Default)]
-struct Lag {
-    of_ms: u64,
-    seen_at_ms: u64,
 }
 
 /// Who has a message that is under way.
@@ -178,8 +168,8 @@ pub struct DeliveryEngine {
     expiry: Expiry,
     pending: Pending,
     effects: VecDeque<Effect>,
-    /// Of the last message that waited for nothing but its turn.
-    lag: Lag,
+    /// How late the first attempt was of the last message that waited for nothing but its turn.
+    lag_ms: Option<u64>,
     /// What was accepted before was another's to deliver.
     began_at_ms: u64,
     /// Nothing more is sent: this node is about to hand over.
@@ -206,7 +196,7 @@ impl DeliveryEngine {
             expiry: Expiry::new(now_ms, &config),
             pending: Pending::default(),
             effects: VecDeque::new(),
-            lag: Lag::default(),
+            lag_ms: None,
             began_at_ms: now_ms,
             paused: false,
         };
@@ -249,10 +239,10 @@ impl DeliveryEngine {
         self.index.entries.values().all(at_rest)
     }
 
-    /// How late first attempts are of messages that have nothing to wait for but their turn: 0 unless there was one
-    /// within the last second. Milliseconds.
-    pub fn lag_ms(&self, now_ms: u64) -> u64 {
-        if now_ms.saturating_sub(self.lag.seen_at_ms) > LAG_KEPT_MS { 0 } else { self.lag.of_ms }
+    /// How late the first attempt was of the last message that had nothing to wait for but its turn, if there was one since
+    /// this was last asked. Milliseconds, by the clock that stamps messages: a step of that clock makes one of them wrong.
+    pub fn take_lag_ms(&mut self) -> Option<u64> {
+        self.lag_ms.take()
     }
 
     /// Messages in memory.

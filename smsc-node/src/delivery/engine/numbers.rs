@@ -16,7 +16,7 @@ use super::backlog::{Backlog, Head, Position};
 use super::links::Answer;
 use super::outcome::{Attempt, Ended};
 use super::{
-    DeliveryEngine, Effect, EngineConfig, Entry, Failure, Lag, LinkCapacity, LinkResult, Load, State, With, content,
+    DeliveryEngine, Effect, EngineConfig, Entry, Failure, LinkCapacity, LinkResult, Load, State, With, content,
     is_expired,
 };
 use crate::delivery::retry::Next;
@@ -275,7 +275,7 @@ impl DeliveryEngine {
         let message = &entry.message;
         if !queue.begun && message.attempts == 0 && queue.failures == 0 && queue.due_at_ms == message.accepted_at_ms {
             let since_ms = message.accepted_at_ms.max(self.began_at_ms);
-            self.lag = Lag { of_ms: now_ms.saturating_sub(since_ms), seen_at_ms: now_ms };
+            self.lag_ms = Some(now_ms.saturating_sub(since_ms));
         }
     }
 
