@@ -15,7 +15,7 @@ const LAG_MAX_MS: u64 = 2_000;
 /// The longest that a submission is held back.
 const HOLD_MAX_MS: u64 = 400;
 /// How long an observation holds good. By a clock of its own: that of messages may be set.
-const KEPT: Duration = Duration::from_secs(1);
+const KEPT_MS: u64 = 1_000;
 
 /// How late first attempts are: told by the engine, asked by sessions.
 #[derive(Debug)]
@@ -45,19 +45,15 @@ impl Pace {
 
     /// How late they are; 0 unless there was one within the last second. Milliseconds.
     pub fn lag_ms(&self) -> u64 {
-        match self.lag_ms.load(Ordering::Relaxed) {
-            0 => 0,
-            lag_ms => {
-                let age_ms = self.now_ms().saturating_sub(self.told_at_ms.load(Ordering::Relaxed));
-                if Duration::from_millis(age_ms) > KEPT { 0 } else { lag_ms }
-            }
-        }
+        let lag_ms = self.lag_ms.load(Ordering::Relaxed);
+        // The clock is read only if it matters.
+        let is_old = || self.now_ms().saturating_sub(self.told_at_ms.load(Ordering::Relaxed)) > KEPT_MS;
+        if lag_ms > 0 && is_old() { 0 } else { lag_ms }
     }
 
     /// How long a submission is held back before it is proposed. At most 400 ms.
     pub fn hold_back(&self) -> Duration {
-        let over = self.lag_ms().saturating_sub(LAG_USUAL_MS);
-        Duration::from_millis((over * HOLD_MAX_MS / (LAG_MAX_MS - LAG_USUAL_MS)).min(HOLD_MAX_MS))
+        Duration::from_millis(self.share_of(HOLD_MAX_MS))
     }
 
     /// Whether submissions are to be refused.
@@ -67,8 +63,13 @@ impl Pace {
 
     /// How near it is to that: 0 to 100.
     pub fn load_percent(&self) -> u8 {
+        u8::try_from(self.share_of(100)).unwrap_or(100)
+    }
+
+    /// As much of `whole` as lateness is of the way from what is usual to what is too much.
+    fn share_of(&self, whole: u64) -> u64 {
         let over = self.lag_ms().saturating_sub(LAG_USUAL_MS);
-        u8::try_from((over * 100 / (LAG_MAX_MS - LAG_USUAL_MS)).min(100)).unwrap_or(100)
+        (over * whole / (LAG_MAX_MS - LAG_USUAL_MS)).min(whole)
     }
 }
 

@@ -107,7 +107,7 @@ impl Connection {
     /// Nothing is held back of a session that `ends`: what was taken is stored, though nobody hears of it.
     pub(super) fn propose_group(&mut self, ends: bool) {
         self.group.directory = None;
-        if self.group.commands.is_empty() || (self.holds_back() && !ends) {
+        if self.group.commands.is_empty() || (!ends && self.holds_back()) {
             return;
         }
         let Group { commands, pending, .. } = std::mem::take(&mut self.group);

@@ -1,15 +1,13 @@
 //! Whether any connection takes in or owes something, for whoever waits until none does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// Counts the connections at work.
 #[derive(Debug, Default)]
 pub struct Rest {
-    working: AtomicUsize,
-    changed: Notify,
+    working: watch::Sender<usize>,
 }
 
 /// A connection at work; at rest when dropped.
@@ -19,29 +17,20 @@ pub struct Working(Arc<Rest>);
 impl Rest {
     /// A connection begins to work.
     pub fn begin(self: &Arc<Self>) -> Working {
-        self.working.fetch_add(1, Ordering::AcqRel);
+        self.working.send_modify(|working| *working += 1);
         Working(self.clone())
     }
 
     /// Waits until all are at rest.
     pub async fn all(&self) {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            // From here on nothing is missed.
-            changed.as_mut().enable();
-            if self.working.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            changed.await;
-        }
+        // The sender, which is this, lives on.
+        let _ = self.working.subscribe().wait_for(|working| *working == 0).await;
     }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
-        if self.0.working.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.changed.notify_waiters();
-        }
+        self.0.working.send_modify(|working| *working -= 1);
     }
 }
 
