@@ -12,8 +12,7 @@ use crate::smpp::alphabet::StoredText;
 const VALIDITY_DEFAULT_S: u64 = 86_400;
 
 /// The submission for `deliver`, received at `now_ms` (UTC milliseconds) from a peer to whom data_coding 0 stands for
-/// `alphabet`. `validity_s` is the operator's default, 0 for a
-/// day.
+/// `alphabet`. `validity_s` is the operator's default, 0 for a day.
 ///
 /// # Errors
 /// The status of the answer: nobody of ours owns the destination, or the record could not be kept.

@@ -73,7 +73,7 @@ pub fn submit_sms(
 /// The text as the peer reads it, which has data_coding 0 stand for `alphabet`. In UCS-2 if that alphabet cannot write all
 /// of it; otherwise as it is, and to be rewritten once it is split, because phones count its septets. Whether it is.
 fn in_alphabet(content: Content, alphabet: DefaultAlphabet) -> (Content, bool) {
-    let octets = text_of(&content.short_message, &content.tlvs);
+    let octets = alphabet::octets_of(&content.short_message, &content.tlvs);
     let text = text(&content, &octets);
     if text.is_part() {
         return (with_text(content, |text| alphabet::delivered_segment(alphabet, text)), false);
@@ -86,17 +86,12 @@ fn in_alphabet(content: Content, alphabet: DefaultAlphabet) -> (Content, bool) {
 }
 
 fn text<'a>(content: &Content, octets: &'a [u8]) -> Text<'a> {
-    Text {
-        data_coding: content.data_coding,
-        has_header: content.udhi,
-        is_segment: content.tlvs.contains(Tag::SAR_TOTAL_SEGMENTS),
-        octets,
-    }
+    Text::new(content.data_coding, content.udhi, &content.tlvs, octets)
 }
 
 /// The same with its text written otherwise, in short_message, if it can be.
 fn with_text(content: Content, rewrite: impl FnOnce(Text<'_>) -> Option<Rewritten>) -> Content {
-    let octets = text_of(&content.short_message, &content.tlvs);
+    let octets = alphabet::octets_of(&content.short_message, &content.tlvs);
     match rewrite(text(&content, &octets)) {
         None => content,
         Some((data_coding, octets)) => Content {
@@ -110,7 +105,7 @@ fn with_text(content: Content, rewrite: impl FnOnce(Text<'_>) -> Option<Rewritte
 
 /// One submit_sm: the text in short_message if that holds it.
 fn submit_sm(head: &SubmitSm, content: Content, version: InterfaceVersion) -> Result<SubmitSm, Unsendable> {
-    let text = text_of(&content.short_message, &content.tlvs);
+    let text = alphabet::octets_of(&content.short_message, &content.tlvs);
     let mut tlvs = match version.has_tlvs() {
         true => content.tlvs.without(|tag| tag == Tag::MESSAGE_PAYLOAD),
         false => Tlvs::new(),
@@ -136,7 +131,7 @@ fn submit_sm(head: &SubmitSm, content: Content, version: InterfaceVersion) -> Re
 /// that no number of them could carry.
 pub fn segment_count(submission: &Submission) -> u32 {
     let Ok(content) = content(submission) else { return 0 };
-    if !content.udhi && text_of(&content.short_message, &content.tlvs).len() <= SEGMENT_OCTETS {
+    if !content.udhi && alphabet::octets_of(&content.short_message, &content.tlvs).len() <= SEGMENT_OCTETS {
         return 1;
     }
     match content.in_form(LongForm::UserDataHeader, Reference::Eight(0)) {
@@ -153,13 +148,6 @@ fn content(submission: &Submission) -> Result<Content, Unsendable> {
         short_message: submission.short_message.clone(),
         tlvs: Tlvs::try_from(submission.tlvs.clone()).map_err(|_| Unsendable::Record)?,
     })
-}
-
-fn text_of(short_message: &Bytes, tlvs: &Tlvs) -> Bytes {
-    match tlvs.get(Tag::MESSAGE_PAYLOAD) {
-        Some(payload) if short_message.is_empty() => payload,
-        _ => short_message.clone(),
-    }
 }
 
 /// What the segments of a message have in common: the same at every attempt, so that a phone puts together what came

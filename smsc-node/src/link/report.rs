@@ -1,6 +1,5 @@
 //! What a link's message centre delivers: a receipt for what we sent, or a message from a phone. Pure.
 
-use bytes::Bytes;
 use smsc_proto::pdu::{Body, DataSm, DeliverSm};
 use smsc_proto::receipt::{ParsedReceipt, ReceiptState};
 use smsc_proto::tlv::Tag;
@@ -120,17 +119,10 @@ fn text_error(text: &str) -> u32 {
     }
 }
 
-/// The text of a message, wherever it stands.
-pub fn text_of(deliver: &DeliverSm) -> Bytes {
-    match deliver.tlvs.message_payload() {
-        Some(payload) if deliver.short_message.is_empty() => payload,
-        _ => deliver.short_message.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use smsc_proto::tlv::Tlvs;
     use smsc_proto::types::EsmClass;
 

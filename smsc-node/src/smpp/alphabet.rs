@@ -1,9 +1,10 @@
-//! What data_coding 0 means to an account or a link: from its alphabet to the GSM one, which is what data_coding 0 stands for in
-//! the store, and back. Pure.
+//! What data_coding 0 means to an account or a link: from its alphabet to the GSM one, which is what data_coding 0 stands
+//! for in the store, and back. Pure.
 //!
 //! Nothing is lost on either way. What the GSM alphabet cannot write is stored as what it is, under a data_coding that
-//! names the account's alphabet; what the account's alphabet cannot write is delivered as UCS-2. Text with another
-//! data_coding says itself what it is and is left alone.
+//! names the account's alphabet; what the account's alphabet cannot write is delivered as UCS-2. A segment that a link
+//! carries is the exception: it has no room for that ([`delivered_segment`]). Text with another data_coding says itself
+//! what it is and is left alone.
 
 use bytes::Bytes;
 use smsc_proto::text::{Alphabet, Element, UserDataHeader};
@@ -55,12 +56,8 @@ impl StoredText {
         tlvs: &Tlvs,
     ) -> Option<StoredText> {
         let payload = tlvs.get(Tag::MESSAGE_PAYLOAD);
-        let written = Text {
-            data_coding: data_coding.0,
-            has_header: esm_class.udhi(),
-            is_segment: tlvs.contains(Tag::SAR_TOTAL_SEGMENTS),
-            octets: payload.as_ref().unwrap_or(short_message),
-        };
+        let octets = payload.as_ref().unwrap_or(short_message);
+        let written = Text::new(data_coding.0, esm_class.udhi(), tlvs, octets);
         let Some((data_coding, octets)) = stored(alphabet, written) else {
             return Some(StoredText {
                 data_coding: u32::from(data_coding.0),
@@ -80,8 +77,16 @@ impl StoredText {
 
     /// The text, with its header, wherever it is.
     pub fn octets(&self) -> Bytes {
-        let payload = || Tlvs::try_from(self.tlvs.clone()).ok()?.get(Tag::MESSAGE_PAYLOAD);
-        if self.short_message.is_empty() { payload().unwrap_or_default() } else { self.short_message.clone() }
+        let tlvs = Tlvs::try_from(self.tlvs.clone()).unwrap_or_default();
+        octets_of(&self.short_message, &tlvs)
+    }
+}
+
+/// The text of a message, with its header, wherever it is.
+pub fn octets_of(short_message: &Bytes, tlvs: &Tlvs) -> Bytes {
+    match tlvs.get(Tag::MESSAGE_PAYLOAD) {
+        Some(payload) if short_message.is_empty() => payload,
+        _ => short_message.clone(),
     }
 }
 
@@ -89,6 +94,11 @@ impl StoredText {
 pub type Rewritten = (u8, Vec<u8>);
 
 impl<'a> Text<'a> {
+    /// The text of a message with these optional parameters.
+    pub fn new(data_coding: u8, has_header: bool, tlvs: &Tlvs, octets: &'a [u8]) -> Self {
+        Self { data_coding, has_header, is_segment: tlvs.contains(Tag::SAR_TOTAL_SEGMENTS), octets }
+    }
+
     /// Whether it is a segment of a longer message.
     pub fn is_part(self) -> bool {
         self.parts().is_some_and(|(_, _, is_segment)| is_segment)
@@ -130,10 +140,7 @@ pub fn stored(alphabet: DefaultAlphabet, text: Text<'_>) -> Option<Rewritten> {
 
 /// A stored text as it is delivered to an account or over a link; `None` if it stays as it is.
 pub fn delivered(alphabet: DefaultAlphabet, text: Text<'_>) -> Option<Rewritten> {
-    let own = other_than_gsm(alphabet).filter(|_| text.data_coding == DEFAULT)?;
-    let (header, body, _) = text.parts()?;
-    // A segment may end within a character; what cannot be read goes as it is.
-    let read = Alphabet::Gsm7.decode(body).ok()?;
+    let (own, header, read) = read_for(alphabet, text)?;
     let (data_coding, written) = match own.encode(&read) {
         Ok(written) => (DEFAULT, written),
         Err(_) => (Alphabet::Ucs2.data_coding(), Alphabet::Ucs2.encode(&read).ok()?),
@@ -141,15 +148,21 @@ pub fn delivered(alphabet: DefaultAlphabet, text: Text<'_>) -> Option<Rewritten>
     (header.len() + written.len() <= TEXT_OCTETS_MAX).then(|| (data_coding, [header, &written].concat()))
 }
 
-/// The same for a segment of a longer message, which must not grow nor differ from the others in its data_coding: what the
-/// alphabet cannot write becomes a question mark.
+/// The same for a segment of a longer message, which must not grow nor differ from the others in its data_coding: what
+/// the alphabet cannot write becomes a question mark.
 pub fn delivered_segment(alphabet: DefaultAlphabet, text: Text<'_>) -> Option<Rewritten> {
-    let own = other_than_gsm(alphabet).filter(|_| text.data_coding == DEFAULT)?;
-    let (header, body, _) = text.parts()?;
-    let read = Alphabet::Gsm7.decode(body).ok()?;
+    let (own, header, read) = read_for(alphabet, text)?;
     let write = |character: char| own.encode(character.encode_utf8(&mut [0; 4])).unwrap_or_else(|_| vec![b'?']);
     let written: Vec<u8> = read.chars().flat_map(write).collect();
     Some((DEFAULT, [header, &written].concat()))
+}
+
+/// The alphabet that a stored text is to be written in, its header, and the text itself. `None` if it stays as it is.
+fn read_for(alphabet: DefaultAlphabet, text: Text<'_>) -> Option<(Alphabet, &[u8], String)> {
+    let own = other_than_gsm(alphabet).filter(|_| text.data_coding == DEFAULT)?;
+    let (header, body, _) = text.parts()?;
+    // A segment may end within a character; what cannot be read goes as it is.
+    Some((own, header, Alphabet::Gsm7.decode(body).ok()?))
 }
 
 fn other_than_gsm(alphabet: DefaultAlphabet) -> Option<Alphabet> {

@@ -98,12 +98,7 @@ fn content(submission: &Submission, version: InterfaceVersion, account: &Account
     if receipt_content == ReceiptContent::Tlvs && version.has_tlvs() {
         (data_coding, text) = (0, Bytes::new());
     }
-    let written = Text {
-        data_coding,
-        has_header: EsmClass(octet(submission.esm_class)?).udhi(),
-        is_segment: tlvs.contains(Tag::SAR_TOTAL_SEGMENTS),
-        octets: &text,
-    };
+    let written = Text::new(data_coding, EsmClass(octet(submission.esm_class)?).udhi(), &tlvs, &text);
     if let Some((coding, octets)) = alphabet::delivered(account.default_alphabet(), written) {
         (data_coding, text) = (coding, octets.into());
     }
