@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 
+/// TCP's number in the header of IP.
+pub(in crate::ha) const IPPROTO_TCP: u8 = 6;
+
 /// The checksum of `parts` laid end to end; every part but the last has an even length.
 pub(super) fn internet(parts: &[&[u8]]) -> u16 {
     let mut sum: u32 = 0;

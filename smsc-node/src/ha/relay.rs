@@ -15,7 +15,7 @@ use std::time::Duration;
 use smsc_raft::leadership::MonoTime;
 use socket2::{Domain, SockFilter, Socket, Type};
 
-use super::checksum;
+use super::checksum::{self, IPPROTO_TCP};
 use super::error::HaError;
 use super::link::{AF_PACKET, LinkPort, hardware_address, own_hardware_addresses, wait_any_readable};
 use super::tap::hear_everything;
@@ -26,7 +26,6 @@ const ETHERNET_LEN: usize = 14;
 const IPV6_HEADER_LEN: usize = 40;
 const TCP_HEADER_LEN: usize = 20;
 const TCP_CHECKSUM_AT: usize = 16;
-const IPPROTO_TCP: u8 = 6;
 
 /// Longer than any request to connect, whose headers are at most 60 and 60 octets.
 const FRAME_LEN_MAX: usize = 256;

@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::checksum;
+use super::checksum::{self, IPPROTO_TCP};
 use super::error::HaError;
 
-const IPPROTO_TCP: u8 = 6;
 /// A raw socket of this protocol is handed whole IP packets (raw(7)).
 const IPPROTO_RAW: i32 = 255;
 const TTL: u8 = 64;

@@ -1,6 +1,8 @@
 //! Clients that connect while nobody has the address: their requests are passed on to the new owner.
 
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -16,6 +18,24 @@ const SYN_RETRY: Duration = Duration::from_secs(1);
 const ATTEMPTS: usize = 5;
 /// Return 0, which is to drop.
 const DROP: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+
+/// Waits until the client, which began to connect then, has reached the new owner. Returns whether it was by its first
+/// request; nothing was repeated then.
+fn connected_at_once(
+    lab: &Lab,
+    client: ScopedJoinHandle<'_, io::Result<TcpStream>>,
+    listener: &TcpListener,
+    begun: Instant,
+    repeated: u64,
+) -> bool {
+    let client = client.join().expect("no panic").expect("connected to the new owner");
+    let took = begun.elapsed();
+    let (_served, peer) = listener.accept().expect("connected above");
+    assert_eq!(peer, client.local_addr().expect("connected"));
+    let back = took < SYN_RETRY;
+    assert!(!back || lab.tcp_segments_repeated("c") == repeated, "the request that was passed on did nothing");
+    back
+}
 
 /// A client connects to an owner that answers no more; then the address moves. Returns whether it was connected by its
 /// first request.
@@ -44,12 +64,7 @@ fn connects_too_early(vip: &str) -> bool {
             let passing = scope.spawn(|| relay.pass_on(None));
             let next = LiveLease::new(2);
             let _held = lab.within("b", || successor.claim(&next.leadership()).expect("a has released it"));
-            let client = client.join().expect("no panic").expect("connected to the new owner");
-            let took = begun.elapsed();
-            let (_served, peer) = listener.accept().expect("connected above");
-            assert_eq!(peer, client.local_addr().expect("connected"));
-            let back = took < SYN_RETRY;
-            assert!(!back || lab.tcp_segments_repeated("c") == repeated, "the request that was passed on did nothing");
+            let back = connected_at_once(&lab, client, &listener, begun, repeated);
             let passed = passing.join().expect("no panic");
             assert!(!back || passed >= 1, "it came back without being passed on");
             back
@@ -81,13 +96,7 @@ fn connects_after(fault: Signal, vip: &str, knows_the_way: bool) -> bool {
         node::wait_until("it asks", || lab.tcp_segments_sent("c") > sent);
         let next = LiveLease::new(8);
         let _held = lab.within("b", || successor.claim(&next.leadership()).expect("a is released"));
-        let client = client.join().expect("no panic").expect("connected to the new owner");
-        let took = begun.elapsed();
-        let (_served, peer) = listener.accept().expect("connected above");
-        assert_eq!(peer, client.local_addr().expect("connected"));
-        let back = took < SYN_RETRY;
-        assert!(!back || lab.tcp_segments_repeated("c") == repeated, "the request that was passed on did nothing");
-        back
+        connected_at_once(&lab, client, &listener, begun, repeated)
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use smsc_node::ha::{Keeper, Kept};
+use smsc_node::ha::{FloatingIp, IpHold, Keeper, Kept};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::lab::Lab;
@@ -94,23 +94,41 @@ fn an_idle_ipv6_client_is_spared_the_news_too() {
     assert!(back, "the machine is too busy to tell");
 }
 
+/// An address that this host holds, with whoever listens there. The fields end in this order.
+struct Holding {
+    listener: TcpListener,
+    guard: u32,
+    keeper: Keeper,
+    _hold: IpHold,
+    _live: LiveLease,
+    ip: FloatingIp,
+}
+
+impl Holding {
+    fn begin() -> Self {
+        let ip = node::open(&NodeOptions::default()).expect("root may");
+        let live = LiveLease::new(1);
+        let hold = ip.claim(&live.leadership()).expect("nobody else has it");
+        let keeper = ip.keeper().expect("not in loopback mode");
+        let guard = ip.guard_pid().expect("claimed with a guard");
+        let listener = TcpListener::bind((vip4(), SMPP_PORT)).expect("a free port");
+        Self { listener, guard, keeper, _hold: hold, _live: live, ip }
+    }
+}
+
 #[test]
 fn a_connection_that_is_kept_ends_when_it_is_closed_and_the_guard_lets_go() {
     let lab = lab_or_skip!();
     lab.within("a", || {
-        let ip = node::open(&NodeOptions::default()).expect("root may");
-        let live = LiveLease::new(1);
-        let _hold = ip.claim(&live.leadership()).expect("nobody else has it");
-        let keeper = ip.keeper().expect("not in loopback mode");
-        let guard = ip.guard_pid().expect("claimed with a guard");
-        let listener = TcpListener::bind((vip4(), SMPP_PORT)).expect("a free port");
+        let Holding { keeper, guard, listener, .. } = &Holding::begin();
+        let guard = *guard;
         let accept = || Arc::new(listener.accept().expect("somebody connects").0);
         let before = node::files_of_bare_guard(guard);
 
         let mut client = lab.within("c", || TcpStream::connect((vip4(), SMPP_PORT)).expect("the address is held"));
         client.set_read_timeout(Some(Duration::from_secs(10))).expect("a positive span");
         let served = accept();
-        let kept = keep(&keeper, &served);
+        let kept = keep(keeper, &served);
         node::wait_until("the guard holds it", || node::open_files(guard) > before);
         served.shutdown(Shutdown::Write).expect("connected");
         drop(served);
@@ -125,7 +143,7 @@ fn a_connection_that_is_kept_ends_when_it_is_closed_and_the_guard_lets_go() {
         for _ in 0..1_000 {
             let client = lab_client();
             let served = accept();
-            let kept = keep(&keeper, &served);
+            let kept = keep(keeper, &served);
             let _ = served.shutdown(Shutdown::Both);
             drop((kept, served, client));
         }
@@ -142,18 +160,14 @@ fn lab_client() -> TcpStream {
 fn a_guard_that_is_replaced_is_handed_every_socket_again() {
     let lab = lab_or_skip!();
     lab.within("a", || {
-        let ip = node::open(&NodeOptions::default()).expect("root may");
-        let live = LiveLease::new(1);
-        let _hold = ip.claim(&live.leadership()).expect("nobody else has it");
-        let keeper = ip.keeper().expect("not in loopback mode");
-        let first = ip.guard_pid().expect("claimed with a guard");
+        let Holding { ip, keeper, guard: first, listener, .. } = &Holding::begin();
+        let first = *first;
         let bare = node::files_of_bare_guard(first);
-        let listener = TcpListener::bind((vip4(), SMPP_PORT)).expect("a free port");
         let sessions: Vec<_> = (0..20)
             .map(|_| {
                 let client = lab_client();
                 let served = Arc::new(listener.accept().expect("connected above").0);
-                (keep(&keeper, &served), served, client)
+                (keep(keeper, &served), served, client)
             })
             .collect();
         node::wait_until("the guard holds all", || node::open_files(first) == bare + sessions.len());

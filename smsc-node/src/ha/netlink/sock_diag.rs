@@ -4,12 +4,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{NETLINK_SOCK_DIAG, NetlinkSocket};
+use crate::ha::checksum::IPPROTO_TCP;
 
 /// The older request for a list. It alone is answered for both families in one walk through the kernel's table, which
 /// takes milliseconds on a large host.
 const TCPDIAG_GETSOCK: u16 = 18;
 const SOCK_DESTROY: u16 = 21;
-const IPPROTO_TCP: u8 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
