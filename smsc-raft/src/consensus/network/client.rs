@@ -20,6 +20,7 @@ use openraft::raft::{
 use tonic::{Response, Status};
 
 use super::arbiter::MemberNetwork;
+use super::beats::Heartbeats;
 use super::link::{Lane, PeerLink};
 use super::snapshot::SnapshotSource;
 use super::transport::{PeerError, Transport};
@@ -48,7 +49,8 @@ impl<D: SnapshotSource> PeerFactory<D> {
         }
         let link = self.transport.link(target, node);
         let node_id = self.transport.node_id();
-        MemberNetwork::Peer(PeerNetwork { node_id, link, appends, snapshot: PhantomData })
+        let heartbeats = Heartbeats::new(link.clone());
+        MemberNetwork::Peer(PeerNetwork { node_id, link, appends, heartbeats, snapshot: PhantomData })
     }
 }
 
@@ -69,7 +71,7 @@ impl<D: SnapshotSource> RaftNetworkFactory<TypeConfig> for PeerFactory<D> {
 enum Appends {
     /// Pipelined over one stream on the replication lane.
     Streamed,
-    /// One call each on the control lane: a heartbeat is a stream of one.
+    /// One after the other on the control lane: to the engine a heartbeat is a stream of one.
     Single,
 }
 
@@ -78,6 +80,7 @@ pub struct PeerNetwork<D> {
     node_id: u64,
     link: Arc<PeerLink>,
     appends: Appends,
+    heartbeats: Heartbeats,
     snapshot: PhantomData<fn(D)>,
 }
 
@@ -117,10 +120,11 @@ impl<D: SnapshotSource> NetAppend<TypeConfig> for PeerNetwork<D> {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        let mut client = self.link.client(Lane::Control).map_err(|e| unreachable(&e))?;
-        let call = client.append(wire::append_request(&rpc));
-        let response = self.answer(RPCTypes::AppendEntries, &option, call).await?;
-        let response = wire::append_response_from(response).map_err(|e| nonsense(&self.link, &e))?;
+        let timeout = option.soft_ttl();
+        let response = match tokio::time::timeout(timeout, self.heartbeats.send(&rpc)).await {
+            Ok(response) => response?,
+            Err(_) => return Err(self.timeout(RPCTypes::AppendEntries, timeout)),
+        };
         if response.is_conflict() && rpc.prev_log_id.is_none() {
             // The engine relies on it that nothing conflicts with the empty log.
             return Err(unreachable(&self.link.error("claims a conflict with the beginning of the log")));

@@ -1,5 +1,6 @@
 //! The connections to one peer.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub(super) struct PeerLink {
     dial: Result<Dial, String>,
     /// Changes whenever the streams are to end.
     resets: watch::Sender<u64>,
+    /// Counts what the peer answered on the control lane beside pings.
+    heard: AtomicU64,
 }
 
 struct Dial {
@@ -77,7 +80,7 @@ impl PeerLink {
             let lanes = Mutex::new(Lanes::new(&endpoint, runtime));
             Dial { endpoint, runtime: runtime.clone(), lanes }
         });
-        Self { node_id, addr: addr.to_owned(), dial, resets: watch::Sender::new(0) }
+        Self { node_id, addr: addr.to_owned(), dial, resets: watch::Sender::new(0), heard: AtomicU64::new(0) }
     }
 
     pub(super) fn node_id(&self) -> u64 {
@@ -130,6 +133,16 @@ impl PeerLink {
     /// Changes when the streams are to end.
     pub(super) fn resets(&self) -> watch::Receiver<u64> {
         self.resets.subscribe()
+    }
+
+    /// The peer has answered on the control lane just now.
+    pub(super) fn note_heard(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it has, by [`note_heard`](Self::note_heard).
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
     }
 
     pub(super) fn error(&self, reason: impl Into<String>) -> PeerError {

@@ -8,6 +8,7 @@
 mod access;
 mod append;
 mod arbiter;
+mod beats;
 mod client;
 mod closable;
 mod heartbeat;

@@ -114,11 +114,15 @@ where
     }
 
     fn listens(&self) -> Result<(), Status> {
-        if self.arbiter.trusts_peer() {
-            return Ok(());
-        }
-        Err(Status::unavailable("this node goes on alone and does not know yet whether its peer does so as well"))
+        listens(&self.arbiter)
     }
+}
+
+fn listens(arbiter: &Arbiter) -> Result<(), Status> {
+    if arbiter.trusts_peer() {
+        return Ok(());
+    }
+    Err(Status::unavailable("this node goes on alone and does not know yet whether its peer does so as well"))
 }
 
 /// The Raft service, open to the cluster's nodes only; other services can be added to the result.
@@ -183,16 +187,27 @@ where
     SM: RaftStateMachine<TypeConfig>,
     I: SnapshotInbox<Sink: SnapshotSink<Data = SM::SnapshotData>>,
 {
+    type HeartbeatsStream = Answers<AppendResponse>;
     type StreamAppendStream = Answers<StreamAppendResponse>;
     type WatchStream = Answers<WatchPing>;
 
-    async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
-        self.listens()?;
+    async fn heartbeats(
+        &self,
+        request: Request<Streaming<AppendRequest>>,
+    ) -> Result<Response<Self::HeartbeatsStream>, Status> {
         let caller = Caller::of(&request)?;
-        let append = wire::append_request_from(request.into_inner()).map_err(invalid)?;
-        check_voice(&caller, &append.vote)?;
-        let response = self.heartbeats.answer(&self.raft, append).await.map_err(stopped)?;
-        Ok(Response::new(wire::append_response(&response)))
+        let requests = request.into_inner().take_until(closing(self.shutdown.clone()));
+        let (raft, heartbeats, arbiter) = (self.raft.clone(), self.heartbeats.clone(), self.arbiter.clone());
+        let answers = requests.then(move |request| {
+            // Whether this node listens may change while the stream is open.
+            let append = listens(&arbiter).and_then(|()| checked_append(request, &caller));
+            let (raft, heartbeats) = (raft.clone(), heartbeats.clone());
+            async move {
+                let response = heartbeats.answer(&raft, append?).await.map_err(stopped)?;
+                Ok(wire::append_response(&response))
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn stream_append(

@@ -2,7 +2,8 @@
 //!
 //! A stream to every peer carries nothing but pings. The kernel closes a dead process's connections, so its end shows
 //! within a network round trip, long before a heartbeat is missed; a peer that falls silent with its connection open
-//! (a frozen host, a cut cable) is lost after a few pings without answer.
+//! (a frozen host, a cut cable) is lost after a few pings without answer. A leader, whose heartbeats are answered on the
+//! same connection, pings only a follower that has left one unanswered.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -195,6 +196,7 @@ impl Watcher {
     /// not the peer.
     async fn follow(&mut self, pings: mpsc::Sender<WatchPing>, mut answers: Streaming<WatchPing>) -> Loss {
         let mut missed = 0;
+        let mut heard = self.link.heard();
         let mut ticks = interval(self.config.ping_interval.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -206,6 +208,12 @@ impl Watcher {
                     Err(status) => return Loss::Closed(describe(&status)),
                 },
                 _ = ticks.tick() => {
+                    let heard_before = std::mem::replace(&mut heard, self.link.heard());
+                    if heard != heard_before {
+                        // The next heartbeat asks as a ping would.
+                        missed = 1;
+                        continue;
+                    }
                     if missed >= self.config.pings_missed_max.max(1) {
                         return Loss::Silent(missed);
                     }
