@@ -243,7 +243,7 @@ impl Store {
             election_max: config.election.1,
         };
         let store = Self { inner: Arc::new(inner) };
-        let keeper = KeeperConfig { lease: config.lease, tick: config.heartbeat / 2, serves: !config.witness };
+        let keeper = KeeperConfig { lease: config.lease, heartbeat: config.heartbeat, serves: !config.witness };
         tokio::spawn(Keeper::new(raft.clone(), keeper, published).run());
         tokio::spawn(proposer.run(raft.clone()));
         tokio::spawn(election::watch(

@@ -18,11 +18,14 @@ pub(crate) struct KeeperConfig {
     /// How long a quorum's answer lets the leader act, counted from when it was asked. Less than the time for which
     /// followers refuse to elect another.
     pub lease: Duration,
-    /// How often the quorum's answers are looked at.
-    pub tick: Duration,
+    /// How often the quorum is asked, by heartbeats.
+    pub heartbeat: Duration,
     /// Whether this node may act as leader at all: a witness may not.
     pub serves: bool,
 }
+
+/// A quorum's answer is looked for so long after the heartbeat it belongs to, and as often until it has come.
+const ANSWER_LOOK: Duration = Duration::from_millis(5);
 
 /// How long a leader that gave its lease up may take to give leadership away before it stands for a new term.
 const GIVEN_UP_PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +40,8 @@ pub(crate) struct Keeper {
     over_since: Option<MonoTime>,
     /// Whether this node leads and has no lease of its term yet.
     awaits_lease: bool,
+    /// Index of the last entry applied when the quorum's answers were looked at last.
+    applied_before: Option<u64>,
 }
 
 impl Keeper {
@@ -45,31 +50,34 @@ impl Keeper {
         config: KeeperConfig,
         published: watch::Sender<Option<Leadership>>,
     ) -> Self {
-        Self { raft, config, published, lease: None, over_since: None, awaits_lease: false }
+        Self { raft, config, published, lease: None, over_since: None, awaits_lease: false, applied_before: None }
     }
 
     /// Runs until the engine stops.
     pub(crate) async fn run(mut self) {
         let mut server = self.raft.server_metrics();
         let mut data = self.raft.data_metrics();
-        let mut tick = tokio::time::interval(self.config.tick);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let tick = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(tick);
         loop {
             tokio::select! {
                 changed = server.changed() => if changed.is_err() { break },
                 // A new leader serves as soon as its first entry is applied and its quorum has answered.
                 changed = data.changed(), if self.awaits_lease => if changed.is_err() { break },
                 // How far the lease reaches changes without a word of the engine.
-                _ = tick.tick(), if self.awaits_lease || self.lease.is_some() => {}
+                () = &mut tick, if self.awaits_lease || self.lease.is_some() => {}
             }
-            if self.step().await.is_err() {
-                break;
+            match self.step().await {
+                Ok(look_after) => tick.as_mut().reset(tokio::time::Instant::now() + look_after),
+                Err(()) => break,
             }
         }
         self.resign();
     }
 
-    async fn step(&mut self) -> Result<(), ()> {
+    /// Returns when to look again at the latest.
+    async fn step(&mut self) -> Result<Duration, ()> {
+        let often = self.config.heartbeat / 2;
         let (leads, term, voters) = {
             let metrics = self.raft.server_metrics();
             let metrics = metrics.borrow_watched();
@@ -81,23 +89,25 @@ impl Keeper {
         }
         self.awaits_lease = leads && self.config.serves && self.lease.is_none();
         if !leads || !self.config.serves {
-            return Ok(());
+            return Ok(often);
         }
-        let (applied_term, acked) = {
+        let (applied, acked) = {
             let metrics = self.raft.data_metrics();
             let metrics = metrics.borrow_watched();
-            (metrics.last_applied.map(|id| id.leader_id.term), metrics.last_quorum_acked)
+            (metrics.last_applied, metrics.last_quorum_acked)
         };
         // Everything acknowledged by leaders before is applied once an entry of the own term is.
-        if applied_term != Some(term) {
-            return Ok(());
+        if applied.map(|id| id.leader_id.term) != Some(term) {
+            return Ok(often);
         }
+        let applied = applied.map(|id| id.index);
+        let is_idle = std::mem::replace(&mut self.applied_before, applied) == applied;
         let now = MonoTime::now();
         let asked = match acked {
             // A quorum of one answers itself.
             _ if voters == 1 => now,
             Some(at) => MonoTime::from_nanos(now.as_nanos().saturating_sub(nanos(at.elapsed()))),
-            None => return Ok(()),
+            None => return Ok(often),
         };
         let deadline = asked + self.config.lease;
         match &self.lease {
@@ -123,7 +133,10 @@ impl Keeper {
                 }
             }
         }
-        Ok(())
+        // Entries are answered all the time; without any, there is nothing new before the next heartbeat's answer.
+        let next_answer = (asked + self.config.heartbeat + ANSWER_LOOK).since(now);
+        let waits = is_idle && !self.awaits_lease && self.over_since.is_none();
+        Ok(if waits { next_answer.max(ANSWER_LOOK) } else { often })
     }
 
     fn resign(&mut self) {

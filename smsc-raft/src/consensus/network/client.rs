@@ -115,16 +115,13 @@ pub(super) fn unreachable(error: &PeerError) -> RpcError {
 }
 
 impl<D: SnapshotSource> NetAppend<TypeConfig> for PeerNetwork<D> {
+    /// The engine waits for a heartbeat's answer until the next one is due, and no longer: there is no timer here.
     async fn append_entries(
         &mut self,
         rpc: AppendEntriesRequest<TypeConfig>,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        let timeout = option.soft_ttl();
-        let response = match tokio::time::timeout(timeout, self.heartbeats.send(&rpc)).await {
-            Ok(response) => response?,
-            Err(_) => return Err(self.timeout(RPCTypes::AppendEntries, timeout)),
-        };
+        let response = self.heartbeats.send(&rpc).await?;
         if response.is_conflict() && rpc.prev_log_id.is_none() {
             // The engine relies on it that nothing conflicts with the empty log.
             return Err(unreachable(&self.link.error("claims a conflict with the beginning of the log")));
