@@ -1,5 +1,7 @@
 //! The daemon's command line.
 
+mod allocator;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,9 +12,6 @@ use clap::{Args, Parser, Subcommand};
 use smsc_node::config::Config;
 use smsc_node::exit::Exit;
 use smsc_node::{admin, ha, node, telemetry};
-
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// One node of an SMS centre: two of them (and a witness) keep every accepted message and take over from each other.
 #[derive(Debug, Parser)]

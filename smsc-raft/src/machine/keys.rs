@@ -261,7 +261,7 @@ impl Value for Arc<model::Message> {
         let Some(submission) = &self.submission else {
             return 64;
         };
-        400 + submission.short_message.len() + submission.tlvs.len() + 64 * self.attempt_log.len()
+        700 + submission.short_message.len() + submission.tlvs.len() + 64 * self.attempt_log.len()
     }
 }
 
