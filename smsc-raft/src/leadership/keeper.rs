@@ -42,6 +42,8 @@ pub(crate) struct Keeper {
     awaits_lease: bool,
     /// Index of the last entry applied when the quorum's answers were looked at last.
     applied_before: Option<u64>,
+    /// When they are to be looked at next.
+    look_at: MonoTime,
 }
 
 impl Keeper {
@@ -50,7 +52,16 @@ impl Keeper {
         config: KeeperConfig,
         published: watch::Sender<Option<Leadership>>,
     ) -> Self {
-        Self { raft, config, published, lease: None, over_since: None, awaits_lease: false, applied_before: None }
+        Self {
+            raft,
+            config,
+            published,
+            lease: None,
+            over_since: None,
+            awaits_lease: false,
+            applied_before: None,
+            look_at: MonoTime::now(),
+        }
     }
 
     /// Runs until the engine stops.
@@ -68,7 +79,10 @@ impl Keeper {
                 () = &mut tick, if self.awaits_lease || self.lease.is_some() => {}
             }
             match self.step().await {
-                Ok(look_after) => tick.as_mut().reset(tokio::time::Instant::now() + look_after),
+                Ok(look_after) => {
+                    self.look_at = MonoTime::now() + look_after;
+                    tick.as_mut().reset(tokio::time::Instant::now() + look_after);
+                }
                 Err(()) => break,
             }
         }
@@ -121,6 +135,11 @@ impl Keeper {
             None => {}
             Some(lease) if lease.extend(deadline) => {}
             Some(lease) => {
+                if self.over_since.is_none() && !lease.is_given_up() {
+                    // Of these two the larger one tells whether peers or this node itself kept it waiting.
+                    let (answer_age, own_delay) = (now.since(asked), now.since(self.look_at));
+                    tracing::warn!(term, ?answer_age, ?own_delay, "the lease ran out before a quorum answered again");
+                }
                 // Whoever gave it up hands leadership to another or stops; should neither come to be, go on.
                 let over_since = *self.over_since.get_or_insert(now);
                 let pause = if lease.is_given_up() { GIVEN_UP_PAUSE } else { Duration::ZERO };
