@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use smsc_proto::rpc::raft::PeerStatusRequest;
 use smsc_proto::rpc::raft::raft_client::RaftClient;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -114,6 +115,14 @@ impl PeerLink {
             Lane::Snapshot => lanes.snapshot.clone(),
             Lane::Admin => lanes.admin.clone(),
         })
+    }
+
+    /// Connects the lane of replication by a call on it: a new leader that had to do it first would serve by the length of
+    /// two TLS handshakes later. If it cannot, the engine tries again when it has something to send.
+    pub(super) async fn warm(&self) {
+        if let Ok(mut client) = self.client(Lane::Replication) {
+            let _ = client.status(PeerStatusRequest {}).await;
+        }
     }
 
     /// Gives up the present connections and what runs on them: after a silence their TCP may go on waiting long

@@ -145,6 +145,8 @@ impl Watcher {
                 Ok((pings, answers)) => {
                     tracing::info!(node = self.link.node_id(), addr = self.link.addr(), "peer connected");
                     self.publish(Link::Connected { since: Instant::now() });
+                    let link = self.link.clone();
+                    tokio::spawn(async move { link.warm().await });
                     let cause = self.follow(pings, answers).await;
                     let at = Instant::now();
                     tracing::warn!(node = self.link.node_id(), addr = self.link.addr(), ?cause, "peer lost");
