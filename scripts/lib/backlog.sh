@@ -59,6 +59,16 @@ backlog_takeover() {
     start_node "$leader"
 }
 
+# Submits until $1 messages wait. Where attempts do not keep up, submissions are refused, and made again.
+backlog_store() {
+    local left=$1
+    while [ "$left" -gt 0 ]; do
+        measured --sessions 8 --window 50 --destination-prefix "$BACKLOG_PREFIX" --destinations "$1" --count "$left" \
+            --size 100 >/dev/null
+        left=$(($1 - $(cluster_number waiting)))
+    done
+}
+
 # Waits until the restarted node has what the leader has.
 backlog_await_whole() {
     local deadline=$((SECONDS + BACKLOG_SETTLE_S)) status
@@ -80,8 +90,7 @@ backlog_measure() {
     leader_ctl handset put "$BACKLOG_PREFIX" absent --absent-ms 604800000
     if [ "$millions" -gt 0 ]; then
         say "storing $millions million messages for absent numbers"
-        measured --sessions 8 --window 200 --destination-prefix "$BACKLOG_PREFIX" --destinations $((millions * 1000000)) \
-            --count $((millions * 1000000)) --size 100 >/dev/null
+        backlog_store $((millions * 1000000))
         # Every number has been tried once, and the checkpoints hold what waits.
         backlog_settled
     fi

@@ -183,7 +183,7 @@ impl<K: Key, V: Value> Table<K, V> {
         let bound = (from.clone(), Bound::Unbounded);
         let mut active = self.active.range(bound.clone()).peekable();
         let mut frozen = self.frozen.as_ref().map(|layer| layer.range(bound)).into_iter().flatten().peekable();
-        let mut below = BaseCursor::new(self.id, base, &from, limit);
+        let mut below = BaseCursor::new(self.id, base, &from);
         while found.len() < limit {
             let lowest = [active.peek().map(|row| row.0), frozen.peek().map(|row| row.0), below.peek()?]
                 .into_iter()
@@ -242,7 +242,11 @@ fn corrupt(table: TableId) -> io::Error {
     )
 }
 
-/// Walks the base in pages.
+/// The largest page that is read of the base at once.
+const PAGE_ROWS_MAX: usize = 256;
+
+/// Walks the base in pages. The first is of one row, and each of the following four times as large: most walks end with
+/// the few rows of a queue, and often with none, whatever lies behind it in the base.
 struct BaseCursor<'a, K> {
     id: TableId,
     base: &'a dyn Base,
@@ -252,13 +256,13 @@ struct BaseCursor<'a, K> {
 }
 
 impl<'a, K: Key> BaseCursor<'a, K> {
-    fn new(id: TableId, base: &'a dyn Base, from: &Bound<K>, limit: usize) -> Self {
+    fn new(id: TableId, base: &'a dyn Base, from: &Bound<K>) -> Self {
         let next = match from {
             Bound::Included(key) => Bound::Included(key.encode()),
             Bound::Excluded(key) => Bound::Excluded(key.encode()),
             Bound::Unbounded => Bound::Unbounded,
         };
-        Self { id, base, page: Default::default(), next: Some(next), page_rows: limit.clamp(1, 256) }
+        Self { id, base, page: Default::default(), next: Some(next), page_rows: 1 }
     }
 
     fn peek(&mut self) -> io::Result<Option<&K>> {
@@ -274,6 +278,7 @@ impl<'a, K: Key> BaseCursor<'a, K> {
             if rows.len() == self.page_rows {
                 self.next = rows.last().map(|row| Bound::Excluded(row.0.clone()));
             }
+            self.page_rows = (self.page_rows * 4).min(PAGE_ROWS_MAX);
             for (key, value) in rows {
                 let key = K::decode(&key).ok_or_else(|| corrupt(self.id))?;
                 self.page.push_back((key, value));
