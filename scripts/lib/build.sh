@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # Building, and the tools it takes. Sourced after cluster.sh, whose `say` and `die` it uses.
 
+# GiB of disk that scripts/test may take.
+ROOM_GIB=12
+
 # Stops with the names of all tools that are missing.
 require_tools() {
     local tool missing=()
@@ -58,4 +61,14 @@ build_tests() {
         fi
         [ -x "$BIN_DIR/$program" ] || die "$BIN_DIR/$program is missing"
     done
+}
+
+# Stops if the checkout $1 has too little room on its disk for a build of everything and the tests' data. What an earlier
+# build has left counts as room.
+require_room() {
+    local free built=0
+    free=$(df --output=avail -k "$1" | tail -n 1)
+    if [ -d "$1/target" ]; then built=$(du -sk "$1/target" | cut -f1); fi
+    [ $(((free + built) >> 20)) -ge "$ROOM_GIB" ] ||
+        die "$((free >> 20)) GiB are free on the disk of $1; building and testing everything takes up to $ROOM_GIB: make room"
 }
