@@ -7,6 +7,7 @@ BACKLOG_TRAFFIC_S=20     # a run of fresh traffic
 BACKLOG_PACED_RATE=4000  # of the run in which latency is taken
 BACKLOG_TAKEOVERS=3
 BACKLOG_SETTLE_S=120     # for checkpoints to follow, and for room to be given back
+BACKLOG_STORE_S=400      # for a million messages to be stored
 BACKLOG_DRAIN_S=1800     # for a million messages to be delivered
 CHILDREN=()              # programs beside the cluster, ended with it
 
@@ -27,10 +28,12 @@ backlog_disk() {
     for node in "${NODES[@]}"; do du -s -B1 "$CLUSTER_DIR/$node" | cut -f1; done | sort -n | tail -n 1
 }
 
-# Waits until no more than $1 messages wait; fails after $2 seconds.
+# Waits until no more than $1 messages wait, by three answers in a row: it is 0 where nobody answers in time. Fails after $2
+# seconds.
 backlog_await_waiting() {
-    local deadline=$((SECONDS + $2))
-    until [ "$(cluster_number waiting)" -le "$1" ]; do
+    local deadline=$((SECONDS + $2)) seen=0
+    while [ "$seen" -lt 3 ]; do
+        if [ "$(cluster_number waiting)" -le "$1" ]; then seen=$((seen + 1)); else seen=0; fi
         [ "$SECONDS" -lt "$deadline" ] || return 1
         sleep 1
     done
@@ -59,13 +62,15 @@ backlog_takeover() {
     start_node "$leader"
 }
 
-# Submits until $1 messages wait. Where attempts do not keep up, submissions are refused, and made again.
+# Submits until $1 messages wait. Where attempts do not keep up, submissions are refused, and others made for them.
 backlog_store() {
-    local left=$1
-    while [ "$left" -gt 0 ]; do
-        measured --sessions 8 --window 50 --destination-prefix "$BACKLOG_PREFIX" --destinations "$1" --count "$left" \
-            --size 100 >/dev/null
-        left=$(($1 - $(cluster_number waiting)))
+    local waiting=0 deadline=$((SECONDS + BACKLOG_STORE_S * $1 / 1000000))
+    while [ "$waiting" -lt "$1" ]; do
+        measured --sessions 8 --window 50 --destination-prefix "$BACKLOG_PREFIX" --destinations "$1" \
+            --count $(($1 - waiting)) --size 100 >/dev/null
+        # It is 0 where nobody answers in time.
+        until waiting=$(cluster_number waiting) && [ "$waiting" -gt 0 ]; do sleep 1; done
+        [ "$SECONDS" -lt "$deadline" ] || die "only $waiting of $1 messages were stored in time"
     done
 }
 

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # Building, and the tools it takes. Sourced after cluster.sh, whose `say` and `die` it uses.
 
-# GiB of disk that scripts/test may take.
+# GiB of disk that scripts/test may take, and what has to be free in any case.
 ROOM_GIB=12
+ROOM_FREE_GIB=4
 
 # Stops with the names of all tools that are missing.
 require_tools() {
@@ -64,11 +65,12 @@ build_tests() {
 }
 
 # Stops if the checkout $1 has too little room on its disk for a build of everything and the tests' data. What an earlier
-# build has left counts as room.
+# build has left is not made again.
 require_room() {
-    local free built=0
+    local free built=0 target=${CARGO_TARGET_DIR:-$1/target}
     free=$(df --output=avail -k "$1" | tail -n 1)
-    if [ -d "$1/target" ]; then built=$(du -sk "$1/target" | cut -f1); fi
-    [ $(((free + built) >> 20)) -ge "$ROOM_GIB" ] ||
+    if [ -d "$target/release" ]; then built=$(du -sk "$target/release/" | cut -f1) || built=0; fi
+    if [ $((free >> 20)) -lt "$ROOM_FREE_GIB" ] || [ $(((free + built) >> 20)) -lt "$ROOM_GIB" ]; then
         die "$((free >> 20)) GiB are free on the disk of $1; building and testing everything takes up to $ROOM_GIB: make room"
+    fi
 }

@@ -24,8 +24,10 @@ pub(crate) struct KeeperConfig {
     pub serves: bool,
 }
 
-/// A quorum's answer is looked for so long after the heartbeat it belongs to, and as often until it has come.
+/// A quorum's answer is looked for so long after its heartbeat at the latest, and as often until it has come.
 const ANSWER_LOOK: Duration = Duration::from_millis(5);
+/// The engine sends a heartbeat at the first tick after it is due. Its ticks are 13/64 of a heartbeat apart.
+const LATE_BEAT: (u32, u32) = (77, 64);
 
 /// How long a leader that gave its lease up may take to give leadership away before it stands for a new term.
 const GIVEN_UP_PAUSE: Duration = Duration::from_secs(1);
@@ -136,9 +138,10 @@ impl Keeper {
             Some(lease) if lease.extend(deadline) => {}
             Some(lease) => {
                 if self.over_since.is_none() && !lease.is_given_up() {
-                    // Of these two the larger one tells whether peers or this node itself kept it waiting.
                     let (answer_age, own_delay) = (now.since(asked), now.since(self.look_at));
-                    tracing::warn!(term, ?answer_age, ?own_delay, "the lease ran out before a quorum answered again");
+                    let stood_still = own_delay > self.config.heartbeat;
+                    let cause = if stood_still { "this node stood still" } else { "no quorum answered" };
+                    tracing::warn!(term, ?answer_age, ?own_delay, "the lease ran out: {cause}");
                 }
                 // Whoever gave it up hands leadership to another or stops; should neither come to be, go on.
                 let over_since = *self.over_since.get_or_insert(now);
@@ -153,7 +156,8 @@ impl Keeper {
             }
         }
         // Entries are answered all the time; without any, there is nothing new before the next heartbeat's answer.
-        let next_answer = (asked + self.config.heartbeat + ANSWER_LOOK).since(now);
+        let beat = self.config.heartbeat * LATE_BEAT.0 / LATE_BEAT.1;
+        let next_answer = (asked + beat + ANSWER_LOOK).since(now).min(deadline.since(now) / 2);
         let waits = is_idle && !self.awaits_lease && self.over_since.is_none();
         Ok(if waits { next_answer.max(ANSWER_LOOK) } else { often })
     }

@@ -183,7 +183,7 @@ impl<K: Key, V: Value> Table<K, V> {
         let bound = (from.clone(), Bound::Unbounded);
         let mut active = self.active.range(bound.clone()).peekable();
         let mut frozen = self.frozen.as_ref().map(|layer| layer.range(bound)).into_iter().flatten().peekable();
-        let mut below = BaseCursor::new(self.id, base, &from);
+        let mut below = BaseCursor::new(self.id, base, &from, limit);
         while found.len() < limit {
             let lowest = [active.peek().map(|row| row.0), frozen.peek().map(|row| row.0), below.peek()?]
                 .into_iter()
@@ -253,16 +253,24 @@ struct BaseCursor<'a, K> {
     page: std::collections::VecDeque<(K, Bytes)>,
     next: Option<Bound<Bytes>>,
     page_rows: usize,
+    page_rows_max: usize,
 }
 
 impl<'a, K: Key> BaseCursor<'a, K> {
-    fn new(id: TableId, base: &'a dyn Base, from: &Bound<K>) -> Self {
+    fn new(id: TableId, base: &'a dyn Base, from: &Bound<K>, limit: usize) -> Self {
         let next = match from {
             Bound::Included(key) => Bound::Included(key.encode()),
             Bound::Excluded(key) => Bound::Excluded(key.encode()),
             Bound::Unbounded => Bound::Unbounded,
         };
-        Self { id, base, page: Default::default(), next: Some(next), page_rows: 1 }
+        Self {
+            id,
+            base,
+            page: Default::default(),
+            next: Some(next),
+            page_rows: 1,
+            page_rows_max: limit.clamp(1, PAGE_ROWS_MAX),
+        }
     }
 
     fn peek(&mut self) -> io::Result<Option<&K>> {
@@ -278,7 +286,7 @@ impl<'a, K: Key> BaseCursor<'a, K> {
             if rows.len() == self.page_rows {
                 self.next = rows.last().map(|row| Bound::Excluded(row.0.clone()));
             }
-            self.page_rows = (self.page_rows * 4).min(PAGE_ROWS_MAX);
+            self.page_rows = (self.page_rows * 4).min(self.page_rows_max);
             for (key, value) in rows {
                 let key = K::decode(&key).ok_or_else(|| corrupt(self.id))?;
                 self.page.push_back((key, value));

@@ -20,7 +20,7 @@ use openraft::raft::{
 use tonic::{Response, Status};
 
 use super::arbiter::MemberNetwork;
-use super::beats::Heartbeats;
+use super::heartbeat_stream::HeartbeatStream;
 use super::link::{Lane, PeerLink};
 use super::snapshot::SnapshotSource;
 use super::transport::{PeerError, Transport};
@@ -49,7 +49,7 @@ impl<D: SnapshotSource> PeerFactory<D> {
         }
         let link = self.transport.link(target, node);
         let node_id = self.transport.node_id();
-        let heartbeats = Heartbeats::new(link.clone());
+        let heartbeats = HeartbeatStream::new(link.clone());
         MemberNetwork::Peer(PeerNetwork { node_id, link, appends, heartbeats, snapshot: PhantomData })
     }
 }
@@ -80,7 +80,7 @@ pub struct PeerNetwork<D> {
     node_id: u64,
     link: Arc<PeerLink>,
     appends: Appends,
-    heartbeats: Heartbeats,
+    heartbeats: HeartbeatStream,
     snapshot: PhantomData<fn(D)>,
 }
 

@@ -1,17 +1,18 @@
 //! The transport between nodes: gRPC over mutually authenticated TLS.
 //!
-//! Each node keeps three connections to every peer, so that nothing waits behind what is slower than itself: votes,
-//! heartbeats and notes on one, the replication stream on another, snapshots on the third. [`Transport`] owns them,
+//! Each node keeps connections of their own for each kind of traffic, so that nothing waits behind what is slower than
+//! itself: votes, heartbeats and notes on one, the replication stream on another, snapshots on the third, what operators
+//! ask on the fourth. [`Transport`] owns them,
 //! [`PeerFactory`] lends them to the engine, [`PeerWatch`] tells at once when a peer is gone, and [`RaftService`] is
 //! the other end.
 
 mod access;
 mod append;
 mod arbiter;
-mod beats;
 mod client;
 mod closable;
 mod heartbeat;
+mod heartbeat_stream;
 mod link;
 mod server;
 mod snapshot;

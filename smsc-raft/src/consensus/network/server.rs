@@ -40,10 +40,6 @@ use crate::quorum::Arbiter;
 /// How long calls under way may take to end once the server is told to.
 const CLOSING_MAX: Duration = Duration::from_secs(1);
 
-/// Whoever connected asks for signs of life itself. This side, for which nothing but the memory of a connection depends on
-/// it, asks so many times less often.
-const UNHURRIED: u32 = 10;
-
 /// What a node answers to its peers beside Raft.
 #[tonic::async_trait]
 pub trait PeerHandler: Send + Sync + 'static {
@@ -165,7 +161,7 @@ pub async fn serve(
     let mut server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keepalive_interval(Some(config.keepalive * UNHURRIED))
+        .http2_keepalive_interval(Some(config.keepalive))
         .http2_keepalive_timeout(Some(config.keepalive));
     if let Some(credentials) = security.credentials() {
         let tls = credentials.server().timeout(config.connect_timeout);

@@ -62,7 +62,7 @@ pub struct PeerError {
 
 /// This node's connections to its peers. Cheap to clone; the clones share the connections.
 ///
-/// Connections are made on first use and again after they broke. Whoever uses them, they live on the runtime that the
+/// Connections are made on first use, that of replication as soon as the peer is there, and again after they broke. Whoever uses them, they live on the runtime that the
 /// transport was made on: heartbeats never wait for other work.
 #[derive(Clone)]
 pub struct Transport {

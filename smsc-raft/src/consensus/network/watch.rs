@@ -3,7 +3,7 @@
 //! A stream to every peer carries nothing but pings. The kernel closes a dead process's connections, so its end shows
 //! within a network round trip, long before a heartbeat is missed; a peer that falls silent with its connection open
 //! (a frozen host, a cut cable) is lost after a few pings without answer. A leader, whose heartbeats are answered on the
-//! same connection, pings only a follower that has left one unanswered.
+//! same connection, pings only a follower that it has not heard of since the last time.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -212,8 +212,7 @@ impl Watcher {
                 _ = ticks.tick() => {
                     let heard_before = std::mem::replace(&mut heard, self.link.heard());
                     if heard != heard_before {
-                        // The next heartbeat asks as a ping would.
-                        missed = 1;
+                        missed = 0;
                         continue;
                     }
                     if missed >= self.config.pings_missed_max.max(1) {

@@ -18,24 +18,24 @@ use super::wire;
 use crate::consensus::types::TypeConfig;
 
 /// Sends heartbeats to one follower.
-pub(super) struct Heartbeats {
+pub(super) struct HeartbeatStream {
     link: Arc<PeerLink>,
     /// Absent before the first heartbeat, while one is under way, and after one that was not answered: an answer that
     /// comes too late is never taken for the next one's.
-    stream: Option<Box<Beats>>,
+    open: Option<Box<Open>>,
 }
 
-struct Beats {
+struct Open {
     requests: mpsc::Sender<AppendRequest>,
     answers: Streaming<AppendResponse>,
     /// Changes when the connection is given up.
     resets: watch::Receiver<u64>,
 }
 
-impl Heartbeats {
+impl HeartbeatStream {
     /// Sends nothing yet.
     pub(super) fn new(link: Arc<PeerLink>) -> Self {
-        Self { link, stream: None }
+        Self { link, open: None }
     }
 
     /// One heartbeat and its answer. Given up by dropping the future; the next one takes a new stream.
@@ -47,14 +47,14 @@ impl Heartbeats {
         rpc: &AppendEntriesRequest<TypeConfig>,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let request = wire::append_request(rpc);
-        let open = self.stream.take().filter(|beats| !beats.resets.has_changed().unwrap_or(true));
+        let open = self.open.take().filter(|open| !open.resets.has_changed().unwrap_or(true));
         let asked = match open {
-            Some(beats) => beats.ask(request).await,
+            Some(open) => open.ask(request).await,
             None => self.open(request).await?,
         };
-        let (beats, answer) = asked.map_err(|status| unreachable(&self.link.failed(&status)))?;
+        let (open, answer) = asked.map_err(|status| unreachable(&self.link.failed(&status)))?;
         let response = wire::append_response_from(answer).map_err(|e| nonsense(&self.link, &e))?;
-        self.stream = Some(beats);
+        self.open = Some(open);
         self.link.note_heard();
         Ok(response)
     }
@@ -63,20 +63,20 @@ impl Heartbeats {
     async fn open(
         &self,
         first: AppendRequest,
-    ) -> Result<Result<(Box<Beats>, AppendResponse), Status>, RPCError<TypeConfig>> {
+    ) -> Result<Result<(Box<Open>, AppendResponse), Status>, RPCError<TypeConfig>> {
         let resets = self.link.resets();
         let mut client = self.link.client(Lane::Control).map_err(|e| unreachable(&e))?;
         let (requests, queue) = mpsc::channel(1);
         // Fresh, so there is room.
         let _ = requests.try_send(first);
         Ok(match client.heartbeats(ReceiverStream::new(queue)).await {
-            Ok(answers) => Box::new(Beats { requests, answers: answers.into_inner(), resets }).answered().await,
+            Ok(answers) => Box::new(Open { requests, answers: answers.into_inner(), resets }).answered().await,
             Err(status) => Err(status),
         })
     }
 }
 
-impl Beats {
+impl Open {
     async fn ask(self: Box<Self>, request: AppendRequest) -> Result<(Box<Self>, AppendResponse), Status> {
         // Fails when the stream has ended, of which the answers tell more.
         let _ = self.requests.send(request).await;
