@@ -2,8 +2,8 @@
 # Building, and the tools it takes. Sourced after cluster.sh, whose `say` and `die` it uses.
 
 # GiB of disk that scripts/test may take, and what has to be free in any case.
-ROOM_GIB=12
-ROOM_FREE_GIB=4
+ROOM_GIB=6
+ROOM_FREE_GIB=2
 
 # Stops with the names of all tools that are missing.
 require_tools() {
