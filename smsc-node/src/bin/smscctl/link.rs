@@ -4,11 +4,12 @@ use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use smsc_proto::rpc::admin::{LinkPutRequest, LinkStatus, LinkStatusRequest, LinksRequest};
 use smsc_raft::model::link::{IdBase, LongMessages, Mode, Receipts};
-use smsc_raft::model::{DefaultAlphabet, Link, LinkDelete, LinkTls, MessageState};
+use smsc_raft::model::{Link, LinkDelete, LinkTls, MessageState};
 
 use crate::connect::{Client, ConnectArgs};
 use crate::exit::Failure;
 use crate::output::{Format, dash, list, table, time};
+use crate::words::AlphabetWord;
 
 /// The fields of `link list --json`; those of a link in the file of `export` and `apply` are the same.
 pub const JSON_HELP: &str = "\
@@ -16,8 +17,8 @@ JSON fields, for each link (0 or empty: the default):
   name, addresses, system_id, system_type, address_range, mode (transceiver, pair, transmitter, receiver), binds,
   version (3.3, 3.4, 5.0), tls {ca_file, server_name} or absent, window, rate_per_s, enquire_link_s, response_s,
   reconnect_min_ms, reconnect_max_ms, response_ids and receipt_ids (auto, decimal, hex), source_ton, source_npi,
-  destination_ton, destination_npi, long_messages (udh, sar, payload), default_alphabet (gsm7, latin1, ascii), receipts (always, never), unreported (expired,
-  unknown, accepted, delivered), receipt_grace_s, disabled. The password is never shown.";
+  destination_ton, destination_npi, long_messages (udh, sar, payload), default_alphabet (gsm7, latin1, ascii),
+  receipts (always, never), unreported (expired, unknown, accepted, delivered), receipt_grace_s, disabled. The password is never shown.";
 
 /// The fields of `link status --json`.
 pub const STATUS_HELP: &str = "\
@@ -122,9 +123,9 @@ pub struct PutArgs {
     /// How text goes that takes several segments: udh, sar or payload.
     #[arg(long, value_name = "FORM")]
     long_messages: Option<String>,
-    /// What data_coding 0 means to the peer: gsm7, latin1 or ascii.
+    /// What data_coding 0 means to the peer.
     #[arg(long, value_name = "ALPHABET")]
-    default_alphabet: Option<String>,
+    default_alphabet: Option<AlphabetWord>,
     /// always, or never: what the peer accepts is final then.
     #[arg(long, value_name = "WHEN")]
     receipts: Option<String>,
@@ -170,7 +171,7 @@ pub struct LinkEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     destination_npi: Option<u32>,
     long_messages: String,
-    default_alphabet: String,
+    default_alphabet: AlphabetWord,
     receipts: String,
     unreported: String,
     receipt_grace_s: u32,
@@ -196,8 +197,6 @@ const MODES: [(&str, Mode); 4] = [
 const BASES: [(&str, IdBase); 3] = [("auto", IdBase::Auto), ("decimal", IdBase::Decimal), ("hex", IdBase::Hex)];
 const FORMS: [(&str, LongMessages); 3] =
     [("udh", LongMessages::Udh), ("sar", LongMessages::Sar), ("payload", LongMessages::Payload)];
-const ALPHABETS: [(&str, DefaultAlphabet); 3] =
-    [("gsm7", DefaultAlphabet::Gsm7), ("latin1", DefaultAlphabet::Latin1), ("ascii", DefaultAlphabet::Ascii)];
 const RECEIPTS: [(&str, Receipts); 2] = [("always", Receipts::Always), ("never", Receipts::Never)];
 const UNREPORTED: [(&str, MessageState); 5] = [
     ("", MessageState::Scheduled),
@@ -252,7 +251,7 @@ impl LinkEntry {
             destination_ton: self.destination_ton,
             destination_npi: self.destination_npi,
             long_messages: value("long_messages", &self.long_messages, &FORMS).map_err(in_link)? as i32,
-            default_alphabet: value("default_alphabet", &self.default_alphabet, &ALPHABETS).map_err(in_link)? as i32,
+            default_alphabet: self.default_alphabet.into(),
             receipts: value("receipts", &self.receipts, &RECEIPTS).map_err(in_link)? as i32,
             unreported: value("unreported", &self.unreported, &UNREPORTED).map_err(in_link)? as i32,
             receipt_grace_s: self.receipt_grace_s,
@@ -270,7 +269,7 @@ impl From<Link> for LinkEntry {
             response_ids: word(&link.response_ids(), &BASES),
             receipt_ids: word(&link.receipt_ids(), &BASES),
             long_messages: word(&link.long_messages(), &FORMS),
-            default_alphabet: word(&link.default_alphabet(), &ALPHABETS),
+            default_alphabet: link.default_alphabet.into(),
             receipts: word(&link.receipts(), &RECEIPTS),
             unreported: word(&link.unreported(), &UNREPORTED),
             name: link.name,

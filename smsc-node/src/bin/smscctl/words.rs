@@ -1,4 +1,4 @@
-//! The words for choices of an account, on the command line, in JSON and in files.
+//! The words for choices of an account or a link, on the command line, in JSON and in files.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What data_coding 0 means in messages from and to the account.
+    /// What data_coding 0 means in messages from and to the account or the link.
     AlphabetWord for DefaultAlphabet {
         /// GSM 7-bit default alphabet, a septet per octet.
         #[default] Gsm7 = "gsm7",
