@@ -28,12 +28,10 @@ backlog_disk() {
     for node in "${NODES[@]}"; do du -s -B1 "$CLUSTER_DIR/$node" | cut -f1; done | sort -n | tail -n 1
 }
 
-# Waits until no more than $1 messages wait, by three answers in a row: it is 0 where nobody answers in time. Fails after $2
-# seconds.
+# Waits until no more than $1 messages wait. Fails after $2 seconds.
 backlog_await_waiting() {
-    local deadline=$((SECONDS + $2)) seen=0
-    while [ "$seen" -lt 3 ]; do
-        if [ "$(cluster_number waiting)" -le "$1" ]; then seen=$((seen + 1)); else seen=0; fi
+    local deadline=$((SECONDS + $2)) waiting
+    until waiting=$(cluster_number waiting) && [ "$waiting" -le "$1" ]; do
         [ "$SECONDS" -lt "$deadline" ] || return 1
         sleep 1
     done
@@ -68,8 +66,7 @@ backlog_store() {
     while [ "$waiting" -lt "$1" ]; do
         measured --sessions 8 --window 50 --destination-prefix "$BACKLOG_PREFIX" --destinations "$1" \
             --count $(($1 - waiting)) --size 100 >/dev/null
-        # It is 0 where nobody answers in time.
-        until waiting=$(cluster_number waiting) && [ "$waiting" -gt 0 ]; do sleep 1; done
+        until waiting=$(cluster_number waiting); do sleep 1; done
         [ "$SECONDS" -lt "$deadline" ] || die "only $waiting of $1 messages were stored in time"
     done
 }
@@ -122,7 +119,7 @@ backlog_measure() {
     live=$(backlog_metric max smsc_store_live_bytes)
     disk=$(backlog_metric max smsc_store_file_bytes)
     all=$(backlog_disk)
-    waiting=$(cluster_number waiting)
+    waiting=$(cluster_number waiting) || die "no node answers"
 }
 
 # Delivers the messages that wait in the cluster of $1 million, and ends it. Sets left and live_left.

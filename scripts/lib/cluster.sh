@@ -140,7 +140,7 @@ EOF
     fi
 }
 
-# A number out of `status --json` as the first node that answers tells it; 0 if there is none.
+# A number out of `status --json` as the first node that answers tells it; fails if none with a majority does.
 cluster_number() {
     local node status
     for node in "${NODES[@]}"; do
@@ -151,7 +151,7 @@ cluster_number() {
         echo "${BASH_REMATCH[1]}"
         return 0
     done
-    echo 0
+    return 1
 }
 
 # Whether the text of `status --json` $1, without blanks, tells of a cluster that is whole: all members answer, one leads
@@ -174,13 +174,15 @@ node_of_id() {
 }
 
 # The node that leads now; fails if none does.
-cluster_leader() { node_of_id "$(cluster_number leader_id)"; }
+cluster_leader() {
+    local id
+    id=$(cluster_number leader_id) && node_of_id "$id"
+}
 
 # Whether a majority answers, somebody leads, and the floating address is held.
 cluster_is_ready() {
     local holder
-    holder=$(cluster_number address_holder)
-    [ "${holder:-0}" -gt 0 ]
+    holder=$(cluster_number address_holder) && [ "$holder" -gt 0 ]
 }
 
 # smscctl on the leader, which may change between asking and doing: tried again for 10 s.
