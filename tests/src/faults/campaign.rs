@@ -84,6 +84,8 @@ pub struct Campaign<'l> {
     lab: &'l Lab,
     options: CampaignOptions,
     summary: Summary,
+    /// Who led when somebody was last known to.
+    leader: String,
     tell: Box<dyn Fn(&str) + 'l>,
 }
 
@@ -96,7 +98,7 @@ struct Digest {
 impl<'l> Campaign<'l> {
     /// A campaign that tells what it does, a line at a time.
     pub fn new(lab: &'l Lab, options: CampaignOptions, tell: impl Fn(&str) + 'l) -> Self {
-        Campaign { lab, options, summary: Summary::default(), tell: Box::new(tell) }
+        Campaign { lab, options, summary: Summary::default(), leader: NODES[0].to_owned(), tell: Box::new(tell) }
     }
 
     /// Does all rounds.
@@ -200,7 +202,7 @@ impl<'l> Campaign<'l> {
             if self.options.without.iter().any(|word| word == fault.word()) {
                 continue;
             }
-            let host = self.host(*victim);
+            let host = self.host(*victim, &struck);
             if let Some(done) = strike(self.lab, *fault, &host) {
                 *self.summary.faults.entry(fault.word()).or_default() += 1;
                 struck.push(done);
@@ -242,21 +244,26 @@ impl<'l> Campaign<'l> {
         self.lab.node_pid(host).is_none()
     }
 
-    /// Who that is now. While nobody leads it is as good as any.
-    fn host(&self, victim: Victim) -> String {
+    /// Who that is now. While nobody leads, whoever led last counts as the leader. Hosts that stand still are not asked:
+    /// they do not answer before the faults are over.
+    fn host(&mut self, victim: Victim, struck: &[Struck]) -> String {
+        if victim == Victim::Witness {
+            return "w".to_owned();
+        }
+        let frozen = |host: &str| {
+            struck.iter().any(|done| done.host == host && matches!(done.fault, Fault::Freeze | Fault::FreezeHost))
+        };
         let leads = |host: &str| {
             let status = self.lab.cluster_status(host)?;
             let leader = status.members.iter().find(|member| member.node_id == status.leader_id)?;
             (leader.role == "data").then(|| leader.name.clone())
         };
-        let leader = match victim {
-            Victim::Witness => return "w".to_owned(),
-            Victim::Leader | Victim::Standby => NODES.iter().rev().find_map(|host| leads(host)),
-        };
-        let leader = leader.unwrap_or_else(|| "a".to_owned());
+        if let Some(leader) = NODES.iter().rev().filter(|host| !frozen(host)).find_map(|host| leads(host)) {
+            self.leader = leader;
+        }
         match victim {
-            Victim::Standby => if leader == "a" { "b" } else { "a" }.to_owned(),
-            Victim::Leader | Victim::Witness => leader,
+            Victim::Standby => if self.leader == "a" { "b" } else { "a" }.to_owned(),
+            Victim::Leader | Victim::Witness => self.leader.clone(),
         }
     }
 
