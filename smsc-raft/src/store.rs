@@ -206,6 +206,7 @@ impl Store {
         let proposer =
             Proposer::new(machine.clone(), leadership.clone(), config.overlay_bytes, config.clock_ms.clone());
         let peers = Arc::new(PeerWatch::new(transport.clone()));
+        let own_answers = transport.own_answers().clone();
         let failure = watch::Sender::new(None);
         let quorum = config.quorum.clone().zip(record).map(|(quorum, record)| {
             let failure = failure.clone();
@@ -244,7 +245,7 @@ impl Store {
         };
         let store = Self { inner: Arc::new(inner) };
         let keeper = KeeperConfig { lease: config.lease, heartbeat: config.heartbeat, serves: !config.witness };
-        tokio::spawn(Keeper::new(raft.clone(), keeper, published).run());
+        tokio::spawn(Keeper::new(raft.clone(), keeper, published, own_answers).run());
         tokio::spawn(proposer.run(raft.clone()));
         tokio::spawn(election::watch(
             raft,

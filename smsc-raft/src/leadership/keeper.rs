@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::{Leadership, Lease, MonoTime};
 use crate::consensus::election;
 use crate::consensus::machine::StateMachine;
+use crate::consensus::network::OwnAnswers;
 use crate::consensus::types::TypeConfig;
 
 /// The times of the lease.
@@ -42,10 +43,11 @@ pub(crate) struct Keeper {
     over_since: Option<MonoTime>,
     /// Whether this node leads and has no lease of its term yet.
     awaits_lease: bool,
+    /// When a quorum was asked last that surely answered itself, and in which term.
+    asked: Option<(u64, MonoTime)>,
+    own_answers: Arc<OwnAnswers>,
     /// Index of the last entry applied when the quorum's answers were looked at last.
     applied_before: Option<u64>,
-    /// When they are to be looked at next.
-    look_at: MonoTime,
 }
 
 impl Keeper {
@@ -53,6 +55,7 @@ impl Keeper {
         raft: Raft<TypeConfig, StateMachine>,
         config: KeeperConfig,
         published: watch::Sender<Option<Leadership>>,
+        own_answers: Arc<OwnAnswers>,
     ) -> Self {
         Self {
             raft,
@@ -61,8 +64,9 @@ impl Keeper {
             lease: None,
             over_since: None,
             awaits_lease: false,
+            asked: None,
+            own_answers,
             applied_before: None,
-            look_at: MonoTime::now(),
         }
     }
 
@@ -80,19 +84,17 @@ impl Keeper {
                 // How far the lease reaches changes without a word of the engine.
                 () = &mut tick, if self.awaits_lease || self.lease.is_some() => {}
             }
-            match self.step().await {
-                Ok(look_after) => {
-                    self.look_at = MonoTime::now() + look_after;
-                    tick.as_mut().reset(tokio::time::Instant::now() + look_after);
-                }
+            let own_delay = tokio::time::Instant::now().saturating_duration_since(tick.deadline());
+            match self.step(own_delay).await {
+                Ok(look_after) => tick.as_mut().reset(tokio::time::Instant::now() + look_after),
                 Err(()) => break,
             }
         }
         self.resign();
     }
 
-    /// Returns when to look again at the latest.
-    async fn step(&mut self) -> Result<Duration, ()> {
+    /// A look that comes so late. Returns when to look again at the latest.
+    async fn step(&mut self, own_delay: Duration) -> Result<Duration, ()> {
         let often = self.config.heartbeat / 2;
         let (leads, term, voters) = {
             let metrics = self.raft.server_metrics();
@@ -125,6 +127,13 @@ impl Keeper {
             Some(at) => MonoTime::from_nanos(now.as_nanos().saturating_sub(nanos(at.elapsed()))),
             None => return Ok(often),
         };
+        if voters == 1 || self.own_answers.all_before(asked) {
+            self.asked = Some((term, asked));
+        } else {
+            // Somebody may be counted who was not asked: ask.
+            self.raft.trigger().heartbeat().await.map_err(drop)?;
+        }
+        let Some((_, asked)) = self.asked.filter(|(of, _)| *of == term) else { return Ok(ANSWER_LOOK) };
         let deadline = asked + self.config.lease;
         match &self.lease {
             None if deadline > now => {
@@ -138,7 +147,7 @@ impl Keeper {
             Some(lease) if lease.extend(deadline) => {}
             Some(lease) => {
                 if self.over_since.is_none() && !lease.is_given_up() {
-                    let (answer_age, own_delay) = (now.since(asked), now.since(self.look_at));
+                    let answer_age = now.since(asked);
                     let stood_still = own_delay > self.config.heartbeat;
                     let cause = if stood_still { "this node stood still" } else { "no quorum answered" };
                     tracing::warn!(term, ?answer_age, ?own_delay, "the lease ran out: {cause}");

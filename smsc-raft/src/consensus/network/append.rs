@@ -28,6 +28,8 @@ type Answer = Result<StreamAppendResult<TypeConfig>, RpcError>;
 /// A link that stands still is noticed by the connection's keepalive and by the peer watch, not by a timer per
 /// append: an append waits for the peer's disk, and one that stalls would only be sent the same again.
 ///
+/// An append whose answer is known is answered and not sent; whatever follows, the engine brings in a stream anew.
+///
 /// The engine holds its back-off for a peer that cannot be reached inside the input, so the connection is made only once
 /// there is something to send: otherwise a dead peer would be tried again without pause.
 pub(super) async fn stream<'s, S>(link: Arc<PeerLink>, mut input: S) -> Result<BoxStream<'s, Answer>, RpcError>
@@ -35,6 +37,9 @@ where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
     let Some(first) = input.next().await else { return Ok(Box::pin(stream::empty())) };
+    if let Some(last) = link.known_answer(&first) {
+        return Ok(Box::pin(stream::once(future::ready(Ok(Ok(Some(last)))))));
+    }
     let mut resets = link.resets();
     let mut client = link.client(Lane::Replication).map_err(|e| unreachable(&e))?;
     let input = stream::once(future::ready(first)).chain(input);
@@ -102,7 +107,12 @@ mod tests {
     use bytes::Bytes;
     use openraft::EntryPayload;
 
+    use openraft::raft::{VoteRequest, VoteResponse};
+    use tokio::runtime::Handle;
+
     use super::*;
+    use crate::consensus::network::TransportConfig;
+    use crate::consensus::tls::Security;
     use crate::consensus::types::{Batch, Vote};
     use crate::convert::log_id;
 
@@ -145,5 +155,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The answers of a peer that voted for node 1 with a log that ends at 12, and then went away.
+    #[tokio::test]
+    async fn what_a_vote_told_is_answered_without_the_peer_until_an_append_goes_further() {
+        let security = Security::plaintext("127.0.0.1:0".parse().expect("an address")).expect("loopback");
+        let config = TransportConfig::for_heartbeat(std::time::Duration::from_millis(50), true);
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+        let own_answers = Arc::default();
+        let link = PeerLink::new(2, &gone.to_string(), &security, &config, &Handle::current(), own_answers);
+        let link = Arc::new(link);
+        let (vote, last) = (Vote::new(1, 1), log_id::from_wire(&id(12)));
+        link.note_vote(&VoteRequest::new(vote, Some(last)), &VoteResponse::new(vote, Some(last), true));
+
+        let answers = async |sizes: &[usize]| {
+            let requests = vec![request(sizes), request(sizes)];
+            stream(link.clone(), stream::iter(requests)).await.map(|answers| answers.collect::<Vec<Answer>>())
+        };
+        for sizes in [[1].as_slice(), &[1, 1]] {
+            let known = answers(sizes).await.expect("not asked").await;
+            let [Ok(Ok(upto))] = known.as_slice() else { panic!("{known:?}") };
+            assert_eq!(upto.map(|id| id.index), Some(10 + sizes.len() as u64));
+        }
+        assert!(answers(&[1, 1, 1]).await.is_err(), "it had to be asked, and is not there");
+        assert!(answers(&[1]).await.is_err(), "from now on what it says counts");
     }
 }

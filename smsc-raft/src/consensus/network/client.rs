@@ -155,7 +155,9 @@ impl<D: SnapshotSource> NetVote<TypeConfig> for PeerNetwork<D> {
         let mut client = self.link.client(Lane::Control).map_err(|e| unreachable(&e))?;
         let call = client.vote(wire::vote_request(&rpc));
         let response = self.answer(RPCTypes::Vote, &option, call).await?;
-        wire::vote_response_from(&response).map_err(|e| nonsense(&self.link, &e))
+        let response = wire::vote_response_from(&response).map_err(|e| nonsense(&self.link, &e))?;
+        self.link.note_vote(&rpc, &response);
+        Ok(response)
     }
 
     async fn pre_vote(

@@ -1,9 +1,10 @@
 //! The connections to one peer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use openraft::raft::{AppendEntriesRequest, VoteRequest, VoteResponse};
 use smsc_proto::rpc::raft::PeerStatusRequest;
 use smsc_proto::rpc::raft::raft_client::RaftClient;
 use tokio::runtime::Handle;
@@ -11,9 +12,11 @@ use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use super::known::{KnownLog, OwnAnswers};
 use super::transport::{PeerError, TransportConfig, describe, with_causes};
 use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::consensus::tls::Security;
+use crate::consensus::types::{LogId, TypeConfig};
 
 /// Which of the connections; each is a TCP connection of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +62,9 @@ pub(super) struct PeerLink {
     resets: watch::Sender<u64>,
     /// Counts what the peer answered on the control lane beside pings.
     heard: AtomicU64,
+    /// What the peer's log holds for certain, until an append went further.
+    known: Mutex<Option<KnownLog>>,
+    own_answers: Arc<OwnAnswers>,
 }
 
 struct Dial {
@@ -76,12 +82,14 @@ impl PeerLink {
         security: &Security,
         config: &TransportConfig,
         runtime: &Handle,
+        own_answers: Arc<OwnAnswers>,
     ) -> Self {
         let dial = endpoint(node_id, addr, security, config).map(|endpoint| {
             let lanes = Mutex::new(Lanes::new(&endpoint, runtime));
             Dial { endpoint, runtime: runtime.clone(), lanes }
         });
-        Self { node_id, addr: addr.to_owned(), dial, resets: watch::Sender::new(0), heard: AtomicU64::new(0) }
+        let (resets, heard) = (watch::Sender::new(0), AtomicU64::new(0));
+        Self { node_id, addr: addr.to_owned(), dial, resets, heard, known: Mutex::default(), own_answers }
     }
 
     pub(super) fn node_id(&self) -> u64 {
@@ -136,12 +144,34 @@ impl PeerLink {
 
     /// Ends what runs on the present connections; they close when nobody uses them any more.
     pub(super) fn end_streams(&self) {
+        self.set_known(None);
         self.resets.send_modify(|count| *count += 1);
     }
 
     /// Changes when the streams are to end.
     pub(super) fn resets(&self) -> watch::Receiver<u64> {
         self.resets.subscribe()
+    }
+
+    /// Looks at the peer's answer to a request for its vote.
+    pub(super) fn note_vote(&self, request: &VoteRequest<TypeConfig>, response: &VoteResponse<TypeConfig>) {
+        self.set_known(KnownLog::by_vote(request, response));
+    }
+
+    /// The answer to an append that the peer need not be asked for, see [`KnownLog`]. Asked for every append, in order:
+    /// from the first on that has to be sent, what the peer says counts.
+    pub(super) fn known_answer(&self, append: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = known.as_ref().and_then(|known| known.answer(append));
+        match answer {
+            Some(_) => self.own_answers.note(),
+            None => *known = None,
+        }
+        answer
+    }
+
+    fn set_known(&self, known: Option<KnownLog>) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// The peer has answered on the control lane just now.

@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 
 use super::Member;
 use super::client::PeerFactory;
+use super::known::OwnAnswers;
 use super::link::{Lane, PeerLink};
 use super::snapshot::SnapshotSource;
 use crate::consensus::tls::Security;
@@ -77,6 +78,7 @@ struct Inner {
     runtime: Handle,
     links: Mutex<HashMap<u64, Arc<PeerLink>>>,
     arbiter: Arbiter,
+    own_answers: Arc<OwnAnswers>,
 }
 
 impl Transport {
@@ -86,8 +88,8 @@ impl Transport {
     /// Outside of a tokio runtime.
     pub fn new(node_id: u64, security: Security, config: TransportConfig) -> Self {
         let runtime = Handle::current();
-        let (links, arbiter) = (Mutex::default(), Arbiter::default());
-        Self { inner: Arc::new(Inner { node_id, security, config, runtime, links, arbiter }) }
+        let (links, arbiter, own_answers) = (Mutex::default(), Arbiter::default(), Arc::default());
+        Self { inner: Arc::new(Inner { node_id, security, config, runtime, links, arbiter, own_answers }) }
     }
 
     /// What the engine makes its clients with, for snapshots of the type `D`.
@@ -162,6 +164,11 @@ impl Transport {
         &self.inner.arbiter
     }
 
+    /// When the engine was last answered in a peer's place.
+    pub(crate) fn own_answers(&self) -> &Arc<OwnAnswers> {
+        &self.inner.own_answers
+    }
+
     /// Closes the connections to nodes that are no members any more.
     pub(super) fn retain(&self, is_member: impl Fn(u64) -> bool) {
         let mut links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,6 +205,7 @@ impl Transport {
             &self.inner.security,
             &self.inner.config,
             &self.inner.runtime,
+            self.inner.own_answers.clone(),
         ));
         links.insert(node_id, link.clone());
         link
