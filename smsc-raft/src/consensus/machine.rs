@@ -315,9 +315,12 @@ impl StateMachine {
                 self.lock().apply_membership(at, Some(bytes));
             }
             EntryPayload::Normal(batch) => {
-                let batch = batch.take_commands().map_err(invalid)?;
+                let decoded = batch.take_decoded();
                 let mut machine = self.lock();
-                machine.apply(at, batch, &mut outcomes, &mut changes)?;
+                match decoded {
+                    Some(decoded) => machine.apply(at, decoded, &mut outcomes, &mut changes)?,
+                    None => machine.apply_encoded(at, batch.encoded(), &mut outcomes, &mut changes)?,
+                }
                 self.shared.overlay_bytes.store(machine.overlay_weight(), Ordering::Relaxed);
             }
         }

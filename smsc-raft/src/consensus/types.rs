@@ -40,16 +40,9 @@ impl Batch {
         &self.encoded
     }
 
-    /// The commands, to be applied: those that this node proposed, or decoded now.
-    ///
-    /// # Errors
-    /// The bytes are no batch: a corrupt log that passed its checksum, or an entry of an incompatible version.
-    pub fn take_commands(&self) -> Result<model::Batch, prost::DecodeError> {
-        let kept = self.decoded.as_ref().and_then(|slot| slot.lock().expect("never held across a panic").take());
-        match kept {
-            Some(batch) => Ok(batch),
-            None => model::Batch::decode(self.encoded.clone()),
-        }
+    /// The decoded batch, on the node that proposed it and once.
+    pub fn take_decoded(&self) -> Option<model::Batch> {
+        self.decoded.as_ref().and_then(|slot| slot.lock().expect("never held across a panic").take())
     }
 }
 

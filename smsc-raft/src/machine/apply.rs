@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::encoded::EncodedBatch;
 use super::{Applied, BATCH_VERSION, Change, Machine};
 use crate::model::{self, command::Op};
 use crate::outcome::Outcome;
@@ -22,29 +23,65 @@ impl Machine {
         outcomes: &mut Vec<Outcome>,
         changes: &mut Vec<Change>,
     ) -> io::Result<()> {
-        if batch.version > BATCH_VERSION {
-            let text = format!(
-                "log entry {} has format {}, this version knows {BATCH_VERSION}: upgrade this node",
-                at.index, batch.version
-            );
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
-        self.stamp_ms = self.stamp_ms.max(batch.stamp_ms);
-        self.promote_scheduled(changes)?;
+        self.begin(at, batch.version, batch.stamp_ms, changes)?;
         outcomes.reserve(batch.commands.len());
+        changes.reserve(batch.commands.len());
         for command in batch.commands {
-            let outcome = match command.op {
-                Some(op) => self.apply_op(op, changes)?,
-                None => {
-                    let text =
-                        format!("log entry {} holds a command unknown to this version: upgrade this node", at.index);
-                    return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-                }
-            };
-            outcomes.push(outcome);
+            outcomes.push(self.apply_command(at, command, changes)?);
         }
         self.applied = Some(at);
         Ok(())
+    }
+
+    /// As [`apply`](Self::apply), with an encoded [`model::Batch`].
+    ///
+    /// # Errors
+    /// As `apply`, or the bytes are no batch: a corrupt log that passed its checksum.
+    pub fn apply_encoded(
+        &mut self,
+        at: Applied,
+        encoded: &Bytes,
+        outcomes: &mut Vec<Outcome>,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<()> {
+        let corrupt = |error| io::Error::new(io::ErrorKind::InvalidData, format!("log entry {}: {error}", at.index));
+        let batch = EncodedBatch::open(encoded).map_err(corrupt)?;
+        self.begin(at, batch.version, batch.stamp_ms, changes)?;
+        outcomes.reserve(batch.count);
+        changes.reserve(batch.count);
+        for command in batch {
+            outcomes.push(self.apply_command(at, command.map_err(corrupt)?, changes)?);
+        }
+        self.applied = Some(at);
+        Ok(())
+    }
+
+    /// Begins with an entry.
+    fn begin(&mut self, at: Applied, version: u32, stamp_ms: u64, changes: &mut Vec<Change>) -> io::Result<()> {
+        if version > BATCH_VERSION {
+            let text = format!(
+                "log entry {} has format {version}, this version knows {BATCH_VERSION}: upgrade this node",
+                at.index
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        self.stamp_ms = self.stamp_ms.max(stamp_ms);
+        self.promote_scheduled(changes)
+    }
+
+    fn apply_command(
+        &mut self,
+        at: Applied,
+        command: model::Command,
+        changes: &mut Vec<Change>,
+    ) -> io::Result<Outcome> {
+        match command.op {
+            Some(op) => self.apply_op(op, changes),
+            None => {
+                let text = format!("log entry {} holds a command unknown to this version: upgrade this node", at.index);
+                Err(io::Error::new(io::ErrorKind::Unsupported, text))
+            }
+        }
     }
 
     /// Applies an entry that carries no commands: a new leader's blank one, or a change of the membership.

@@ -8,6 +8,7 @@ mod addressed;
 mod apply;
 pub mod base;
 mod checkpoint;
+mod encoded;
 mod finals;
 pub mod keys;
 mod links;
