@@ -158,14 +158,14 @@ impl Proposer {
     /// The commands of the next entry, and whom to answer with how many of the outcomes.
     fn gather(&self) -> Option<(Vec<Command>, Answers)> {
         let mut queue = self.shared.queue.lock().expect("never held across a panic");
-        let mut commands = Vec::new();
-        let mut groups = Vec::new();
         let mut count = 0;
         let mut fits = |group: &&Group| {
             count += group.commands.len();
             count <= BATCH_COMMANDS_MAX || count == group.commands.len()
         };
         let taken = queue.iter().take_while(&mut fits).count();
+        let mut commands = Vec::with_capacity(queue.iter().take(taken).map(|group| group.commands.len()).sum());
+        let mut groups = Vec::with_capacity(taken);
         for group in queue.drain(..taken) {
             groups.push((group.commands.len(), group.done));
             commands.extend(group.commands);

@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::base::{Base, TableId};
 use super::table::{Key, Value};
@@ -187,11 +187,11 @@ impl FrozenFinals {
 
 /// The bytes of a [`FinalBlock`] of these records, without a copy of each.
 fn encode_block<'a>(records: impl Iterator<Item = &'a FinalRecord>) -> Bytes {
-    let mut bytes = BytesMut::new();
+    let mut bytes = Vec::new();
     for record in records {
         prost::encoding::message::encode(RECORDS_FIELD, record, &mut bytes);
     }
-    bytes.freeze()
+    bytes.into()
 }
 
 fn read_block(base: &dyn Base, block: u64) -> io::Result<FinalBlock> {

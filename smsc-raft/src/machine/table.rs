@@ -146,24 +146,23 @@ impl<K: Key, V: Value> Table<K, V> {
 
     fn store(&mut self, key: K, value: V, below: bool) {
         self.weight += value.weight() + ROW_OVERHEAD;
-        match self.active.get_mut(&key) {
-            Some(slot) => slot.value = Some(value),
-            None => drop(self.active.insert(key, Slot { value: Some(value), below })),
+        match self.active.entry(key) {
+            Entry::Occupied(slot) => slot.into_mut().value = Some(value),
+            Entry::Vacant(place) => drop(place.insert(Slot { value: Some(value), below })),
         }
     }
 
     /// Removes a row if it is there.
     pub fn remove(&mut self, key: &K) {
-        match self.active.get_mut(key) {
-            Some(slot) if slot.below => slot.value = None,
-            Some(slot) => {
-                let freed = slot.value.as_ref().map_or(0, Value::weight) + ROW_OVERHEAD;
+        match self.active.entry(key.clone()) {
+            Entry::Occupied(mut slot) if slot.get().below => slot.get_mut().value = None,
+            Entry::Occupied(slot) => {
+                let freed = slot.remove().value.as_ref().map_or(0, Value::weight) + ROW_OVERHEAD;
                 self.weight = self.weight.saturating_sub(freed);
-                self.active.remove(key);
             }
-            None => {
+            Entry::Vacant(place) => {
                 self.weight += ROW_OVERHEAD;
-                self.active.insert(key.clone(), Slot { value: None, below: true });
+                place.insert(Slot { value: None, below: true });
             }
         }
     }
