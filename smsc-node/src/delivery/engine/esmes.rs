@@ -1,9 +1,10 @@
 //! Queues towards accounts: messages go to whichever receiver has room in its window, and wait in the store while
 //! nobody is bound. A message that the ESME cannot take now is put off alone.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use smol_str::SmolStr;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{Message, MessageKind, QueueKind, Submission};
@@ -114,8 +115,8 @@ pub(super) struct Esmes {
 impl Esmes {
     pub fn new(config: &EngineConfig) -> Self {
         Self {
-            queues: HashMap::new(),
-            sessions: HashMap::new(),
+            queues: HashMap::default(),
+            sessions: HashMap::default(),
             timers: BTreeSet::new(),
             hungry: VecDeque::new(),
             messages_max: config.window_messages * 3 / 10,
@@ -215,7 +216,7 @@ impl DeliveryEngine {
         let account: SmolStr = SmolStr::from(system_id);
         let window = receiver.window.max(1);
         let receiver = Receiver { window, ..receiver };
-        let session = Session { account: account.clone(), receiver, unanswered: HashSet::new(), retired: false };
+        let session = Session { account: account.clone(), receiver, unanswered: HashSet::default(), retired: false };
         esmes.sessions.insert(session_id, session);
         let queue = esmes.queues.entry(account.clone()).or_insert_with(|| EsmeQueue {
             sessions: Vec::new(),

@@ -6,9 +6,10 @@
 //! back to the store until about its turn, so that what waits for one link, or of one account, never fills the memory
 //! that others need.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use super::EngineConfig;
+use foldhash::HashMap;
 use smol_str::SmolStr;
 
 /// How long a link that nobody has told of may still come up before its messages are put off: what a new leader needs
@@ -178,7 +179,7 @@ pub(super) struct Links {
 impl Links {
     pub fn new(now_ms: u64, config: &EngineConfig) -> Self {
         Self {
-            links: HashMap::new(),
+            links: HashMap::default(),
             timers: BTreeSet::new(),
             line_max: (config.window_messages / 20).max(2),
             started_ms: now_ms,

@@ -24,7 +24,7 @@ mod pending;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use backlog::Position;
@@ -32,6 +32,7 @@ pub use effect::{Effect, LinkResult, Load, Loaded};
 use esmes::Esmes;
 pub use esmes::Receiver;
 use expiry::Expiry;
+use foldhash::HashMap;
 pub use links::LinkCapacity;
 use links::Links;
 use numbers::Numbers;

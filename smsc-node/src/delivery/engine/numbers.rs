@@ -4,9 +4,10 @@
 //! messages. When there are more queues than it may hold, it lets go of those that wait longest and remembers up to
 //! where, in the store's order of due times, it knows all of them: the *horizon*.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use smol_str::SmolStr;
 use smsc_raft::machine::keys::{DueKey, QueueKey};
 use smsc_raft::model::command::Op;
@@ -69,7 +70,7 @@ impl Numbers {
     /// as that leaves room for ESMEs.
     pub fn new(config: &EngineConfig) -> Self {
         Self {
-            queues: HashMap::new(),
+            queues: HashMap::default(),
             parked: BTreeSet::new(),
             horizon: Some(in_front_of(0)),
             scanning: None,

@@ -5,8 +5,7 @@
 //! that they be told of once a number is reached: something was delivered there, it wrote something, or its link says
 //! so.
 
-use std::collections::HashSet;
-
+use foldhash::HashSet;
 use smol_str::SmolStr;
 use smsc_proto::tlv::Tlvs;
 use smsc_raft::machine::keys::QueueKey;

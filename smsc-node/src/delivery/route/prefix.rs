@@ -1,6 +1,6 @@
 //! Prefixes and what they lead to.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// Prefixes and what they lead to; finds those that begin a number, the longest first.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct PrefixMap<T> {
 
 impl<T> Default for PrefixMap<T> {
     fn default() -> Self {
-        Self { by_prefix: HashMap::new(), lengths: Vec::new() }
+        Self { by_prefix: HashMap::default(), lengths: Vec::new() }
     }
 }
 
