@@ -94,7 +94,7 @@ impl Ours {
     ///
     /// # Errors
     /// A sentence: the service did not come back. Logs are kept then as well.
-    pub fn round(&mut self, event: Event, longest_ms: Option<f64>, keep: &Path) -> Result<Round, String> {
+    pub fn round(&mut self, event: Event, longest_ms: f64, keep: &Path) -> Result<Round, String> {
         self.lab.await_whole();
         self.idle.await_all();
         thread::sleep(CALM);
@@ -109,7 +109,7 @@ impl Ours {
         }
         self.lab.heal(&leader);
         let outage_ms = outage.map(|outage| outage.duration.as_secs_f64() * 1000.0);
-        let is_outlier = outage_ms.as_ref().map_or(true, |ms| longest_ms.is_some_and(|longest| *ms > longest));
+        let is_outlier = outage_ms.as_ref().map_or(true, |ms| *ms > longest_ms);
         if is_outlier {
             keep_logs(&self.lab, keep);
         }

@@ -12,6 +12,9 @@ use super::spares::Spares;
 /// How soon a drill's stall that was cut short is noticed.
 const STALL_STEP: Duration = Duration::from_millis(5);
 
+/// A flush that takes longer is told of: whoever wonders about a gap in the acknowledgements looks for it in the log.
+const SLOW_FLUSH: Duration = Duration::from_millis(200);
+
 /// The log's figures at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogMetrics {
@@ -103,6 +106,10 @@ impl Counters {
         self.wait_out_stall();
         flush()?;
         let took_ns = nanos(self.opened.elapsed()).saturating_sub(started_ns);
+        let took = Duration::from_nanos(took_ns);
+        if took > SLOW_FLUSH {
+            tracing::warn!(?took, bytes, "the disk was slow to write the Raft log");
+        }
         self.last_flush_ns.store(took_ns, Ordering::Relaxed);
         self.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
         self.flushes.fetch_add(1, Ordering::Relaxed);
