@@ -61,18 +61,22 @@ impl Machine {
         if due_at_ms > self.stamp_ms {
             self.schedule(due_at_ms, id);
         } else {
-            self.enqueue(&message)?;
-            changes.push(Change::Queued(message));
+            let alone = self.enqueue(&message)?;
+            changes.push(Change::Queued { message, alone });
         }
         Ok(id)
     }
 
-    fn enqueue(&mut self, message: &Message) -> io::Result<()> {
+    /// Puts a message into its queue. Returns whether it is alone there.
+    fn enqueue(&mut self, message: &Message) -> io::Result<bool> {
         let place = WaitingKey::of(message.id, content(message));
         let key = place.queue.clone();
         self.waiting.insert_new(place, ());
         match self.queues.get_mut(self.base.as_ref(), &key)? {
-            Some(queue) => queue.messages += 1,
+            Some(queue) => {
+                queue.messages += 1;
+                Ok(false)
+            }
             None => {
                 let due_at_ms = self.stamp_ms;
                 let queue = model::Queue {
@@ -86,9 +90,9 @@ impl Machine {
                     self.due.insert_new(DueKey { due_at_ms, queue: key.clone() }, ());
                 }
                 self.queues.insert_new(key, queue);
+                Ok(true)
             }
         }
-        Ok(())
     }
 
     /// Takes a message out of its queue; `moves` says that the number was reached, so that the rest may go at once.
@@ -452,8 +456,8 @@ impl Machine {
             for (key, ()) in rows {
                 self.scheduled.remove(&key);
                 if let Some(message) = self.messages.get(self.base.as_ref(), &key.1)? {
-                    self.enqueue(&message)?;
-                    changes.push(Change::Queued(message));
+                    let alone = self.enqueue(&message)?;
+                    changes.push(Change::Queued { message, alone });
                 }
             }
             self.find_next_scheduled()?;

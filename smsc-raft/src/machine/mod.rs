@@ -48,7 +48,12 @@ pub const CHECKPOINT_VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// Stored and waiting: a submission, an MO message or a receipt.
-    Queued(Arc<model::Message>),
+    Queued {
+        /// The message.
+        message: Arc<model::Message>,
+        /// Whether nothing else waits in its queue, which then need not be read.
+        alone: bool,
+    },
     /// Came to its end and left its queue.
     Finished {
         /// The message.

@@ -196,7 +196,7 @@ fn a_notification_is_stored_with_the_attempt() {
         ..Default::default()
     };
     let (_, changes) = world.apply(3_000, [Op::AttemptDone(attempt)]);
-    assert!(matches!(&changes[..], [Change::Retry(first), Change::Queued(second)]
+    assert!(matches!(&changes[..], [Change::Retry(first), Change::Queued { message: second, alone: true }]
         if first.id == id && second.submission.as_ref().unwrap().receipt_for == id));
 }
 
@@ -251,7 +251,7 @@ fn a_reached_number_has_an_alert_stored_for_each_account_that_asked() {
     let (outcomes, changes) = world.apply(2_000, [reached("15551"), reached("15551"), reached("7")]);
     assert_eq!(outcomes, [Outcome::Done, Outcome::NotFound, Outcome::NotFound]);
     let queued = |change: &Change| match change {
-        Change::Queued(message) => message.submission.clone(),
+        Change::Queued { message, .. } => message.submission.clone(),
         _ => None,
     };
     let alerts: Vec<_> = changes.iter().filter_map(queued).collect();

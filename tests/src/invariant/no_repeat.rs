@@ -31,7 +31,7 @@ impl Invariant for NoRepeat {
                 }
             }
             // Replaced and put off while it was under way: what is delivered then is another text.
-            Seen::Told { serving, change: Change::Queued(message), .. } => {
+            Seen::Told { serving, change: Change::Queued { message, .. }, .. } => {
                 self.taken.remove(&(*serving, message.id));
             }
             Seen::Ended { serving, id, delivered: true } => {

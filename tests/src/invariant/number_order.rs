@@ -64,7 +64,9 @@ impl Invariant for NumberOrder {
             Seen::Committed { changes, .. } => {
                 for change in *changes {
                     match change {
-                        Change::Queued(message) | Change::Replaced(message) => drop(self.left.remove(&message.id)),
+                        Change::Queued { message, .. } | Change::Replaced(message) => {
+                            self.left.remove(&message.id);
+                        }
                         // For good, or until its time comes.
                         Change::Finished { id, .. } => drop(self.left.insert(*id)),
                         _ => {}
@@ -75,7 +77,7 @@ impl Invariant for NumberOrder {
             Seen::Told { serving, change, .. } => {
                 let Some(view) = self.views.get_mut(serving) else { return Ok(()) };
                 match change {
-                    Change::Queued(message) | Change::Replaced(message) => view.waits(message),
+                    Change::Queued { message, .. } | Change::Replaced(message) => view.waits(message),
                     Change::Finished { id, .. } => view.left(*id),
                     _ => {}
                 }

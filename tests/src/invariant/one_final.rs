@@ -37,7 +37,7 @@ impl Invariant for OneFinal {
             }
         }
         for change in *changes {
-            let Change::Queued(message) = change else { continue };
+            let Change::Queued { message, .. } = change else { continue };
             let Some(submission) = &message.submission else { continue };
             if submission.kind() != MessageKind::Receipt {
                 continue;

@@ -263,11 +263,11 @@ impl DeliveryEngine {
     pub fn change(&mut self, now_ms: u64, change: Change) {
         // Whoever stamps messages may be ahead of whoever reads the clock here: a new one is not of the future.
         let now_ms = match &change {
-            Change::Queued(message) => now_ms.max(message.accepted_at_ms),
+            Change::Queued { message, .. } => now_ms.max(message.accepted_at_ms),
             _ => now_ms,
         };
         match change {
-            Change::Queued(message) => self.queued(now_ms, message),
+            Change::Queued { message, alone } => self.queued(now_ms, message, alone),
             Change::Replaced(message) => self.replaced(now_ms, message),
             Change::Retry(message) => self.retried(now_ms, message),
             Change::TakenBack(message) => self.taken_back(now_ms, message),
@@ -281,7 +281,7 @@ impl DeliveryEngine {
         }
     }
 
-    fn queued(&mut self, now_ms: u64, message: Arc<Message>) {
+    fn queued(&mut self, now_ms: u64, message: Arc<Message>, alone: bool) {
         if self.known(&message) {
             return self.number_still_has(&message);
         }
@@ -290,7 +290,7 @@ impl DeliveryEngine {
         if queue.is_esme() {
             self.esme_queued(now_ms, &queue, message);
         } else {
-            self.number_queued(now_ms, &queue, message);
+            self.number_queued(now_ms, &queue, message, alone);
         }
     }
 
@@ -311,11 +311,11 @@ impl DeliveryEngine {
             }
             Some(_) => {
                 self.forget_waiting(message.id);
-                self.queued(now_ms, message);
+                self.queued(now_ms, message, false);
             }
             None => {
                 let queue = QueueKey::of(content(&message));
-                self.queued(now_ms, message);
+                self.queued(now_ms, message, false);
                 // The store may have made the queue anew.
                 self.refresh_number(&queue);
             }
@@ -341,7 +341,7 @@ impl DeliveryEngine {
     fn taken_back(&mut self, now_ms: u64, message: Arc<Message>) {
         self.index.remove(message.id);
         let queue = QueueKey::of(content(&message));
-        self.queued(now_ms, message);
+        self.queued(now_ms, message, false);
         self.refresh_number(&queue);
     }
 

@@ -153,7 +153,8 @@ fn in_front_of(due_at_ms: u64) -> DueKey {
 }
 
 impl DeliveryEngine {
-    pub(super) fn number_queued(&mut self, now_ms: u64, key: &QueueKey, message: Arc<Message>) {
+    /// A message came into a queue, in which it may be known to be `alone`.
+    pub(super) fn number_queued(&mut self, now_ms: u64, key: &QueueKey, message: Arc<Message>, alone: bool) {
         let due_at_ms = message.due_at_ms;
         if !self.numbers.queues.contains_key(&key.key) {
             // Either new, or let go of, and then due behind the horizon: the store tells which.
@@ -164,7 +165,7 @@ impl DeliveryEngine {
             if !self.numbers.make_room(due_at_ms) {
                 return;
             }
-            let backlog = if all_known { Backlog::default() } else { Backlog::unread() };
+            let backlog = if all_known || alone { Backlog::default() } else { Backlog::unread() };
             self.numbers.queues.insert(key.key.clone(), NumberQueue { backlog, due_at_ms, ..Default::default() });
         }
         let Some(queue) = self.numbers.queues.get(&key.key) else { return };
@@ -507,7 +508,7 @@ impl DeliveryEngine {
                 queue.busy = None;
                 self.index.remove(id);
                 match again {
-                    Some(message) => self.number_queued(now_ms, &key, message),
+                    Some(message) => self.number_queued(now_ms, &key, message, false),
                     None => self.pump_number(now_ms, &key.key),
                 }
                 // What was finished, and how that left the queue, is in the store.

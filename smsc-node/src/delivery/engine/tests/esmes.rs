@@ -226,7 +226,7 @@ fn new_messages_do_not_wait_for_a_clock_that_is_behind() {
     let ids: Vec<u64> = (0..COUNT).map(|_| world.store(esme("one"))).collect();
     for id in ids {
         let message = world.machine.message(id).expect("in memory").expect("stored");
-        world.engine.change(world.now_ms - 5, Change::Queued(message));
+        world.engine.change(world.now_ms - 5, Change::Queued { message, alone: false });
         world.settle();
     }
     assert_eq!(world.finals.len(), COUNT, "none was put off");

@@ -56,6 +56,16 @@ fn numbers_that_wait_long_do_not_stand_in_the_way() {
 }
 
 #[test]
+fn beside_a_backlog_numbers_for_which_nothing_waits_are_not_looked_up() {
+    let mut world = World::with(small(), &[600_000]);
+    world.submit_all((0..1_000).map(|id| number(&format!("1778{id}"))));
+    let before = world.rows_read;
+    let ids = world.submit_all((0..1_000).map(|id| number(&format!("1555{id}"))));
+    assert!(ids.iter().all(|id| world.state(*id) == Some(MessageState::Delivered)));
+    assert_eq!(world.rows_read, before);
+}
+
+#[test]
 fn slow_numbers_beyond_the_window_take_their_turns() {
     let mut world = World::with(small(), &[5_000]);
     world.submit_all((0..1_000).map(|id| number(&format!("1888{id}"))));

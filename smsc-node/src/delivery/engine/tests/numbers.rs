@@ -48,7 +48,7 @@ fn how_late_a_first_attempt_is_is_told_once() {
     let id = world.store(number("15551"));
     let message = world.machine.message(id).expect("in memory").expect("stored");
     world.now_ms += 700;
-    world.engine.change(world.now_ms, Change::Queued(message));
+    world.engine.change(world.now_ms, Change::Queued { message, alone: false });
     assert_eq!(world.engine.take_lag_ms(), Some(700));
     assert_eq!(world.engine.take_lag_ms(), None);
 }
@@ -60,7 +60,7 @@ fn what_waits_for_its_number_is_not_late() {
     let ids: Vec<u64> = (0..2).map(|_| world.store(number("18881"))).collect();
     for id in ids {
         let message = world.machine.message(id).expect("in memory").expect("stored");
-        world.engine.change(world.now_ms, Change::Queued(message));
+        world.engine.change(world.now_ms, Change::Queued { message, alone: false });
     }
     world.run_ms(1_000);
     assert_eq!(world.attempts.len(), 2, "the second is under way");
