@@ -9,6 +9,8 @@ FLOATING_MODE=      # loopback | interface
 FLOATING_ADDRESS=   # as 127.0.0.100/32
 FLOATING_INTERFACE= # with FLOATING_MODE=interface
 SMPP_PORT=2775
+SMPP_TLS_PORT=3550 # with SMSC_SMPP_TLS in the environment
+SMPP_TLS_ID=255    # of no node: in the certificate of the floating address
 QUORUM_DEVICE= # fence, gateway or operator, for two data nodes alone
 GATEWAY=       # with QUORUM_DEVICE=gateway
 declare -A NODE_ID NODE_ROLE NODE_RAFT NODE_HTTP
@@ -52,6 +54,10 @@ cluster_certificates() {
             "$BIN_DIR/smscctl" cert node --dir "$dir" --id "${NODE_ID[$node]}" --name "$node" --host "$host" >/dev/null ||
             die "cannot make a certificate for node $node in $dir"
     done
+    if [ -n "${SMSC_SMPP_TLS:-}" ] && [ ! -e "$dir/node-$SMPP_TLS_ID.pem" ]; then
+        "$BIN_DIR/smscctl" cert node --dir "$dir" --id "$SMPP_TLS_ID" --name smpp --host "${FLOATING_ADDRESS%/*}" >/dev/null ||
+            die "cannot make a certificate for the floating address in $dir"
+    fi
 }
 
 # Writes the configuration of each node; what stood there before is replaced.
@@ -134,6 +140,10 @@ addresses = ["$FLOATING_ADDRESS"]
 EOF
     if [ "$FLOATING_MODE" = interface ]; then
         printf 'interface = "%s"\n' "$FLOATING_INTERFACE"
+    fi
+    if [ -n "${SMSC_SMPP_TLS:-}" ]; then
+        printf '\n[smpp.tls]\nlisten_port = %s\ncert = "tls/node-%s.pem"\nkey = "tls/node-%s.key"\n' \
+            "$SMPP_TLS_PORT" "$SMPP_TLS_ID" "$SMPP_TLS_ID"
     fi
     if [ -n "${SMSC_CDR:-}" ]; then
         printf '\n[cdr]\ndir = "%s.cdr"\nrotate_after_s = 10\n' "$node"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -23,6 +23,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// The nodes of a lab that is no pair; the witness, which no fault of the other two concerns, is asked first.
 const WITH_WITNESS: &[&str] = &["w", "a", "b"];
+/// The network between the two of [`Lab::two`].
+const BETWEEN: &str = "10.76.255";
 /// Numbers networks and names of this process's labs.
 static LABS: AtomicU8 = AtomicU8::new(0);
 
@@ -170,8 +172,34 @@ impl Lab {
         Self::in_turn(&["up", "--pair", device], &["a", "b"], &[])
     }
 
+    /// Two clusters that reach each other by way of their `esme` hosts, otherwise as [`Lab::up_with`]. The first one is to
+    /// be dropped last.
+    ///
+    /// # Panics
+    /// As [`Lab::up`], or if the networks cannot be joined.
+    pub fn two(environment: &[(&str, &str)]) -> Option<[Lab; 2]> {
+        let turn = Self::turn()?;
+        let mut labs = [Lab::numbered(WITH_WITNESS), Lab::numbered(WITH_WITNESS)];
+        labs[0]._turn = Some(turn);
+        let starting = [labs[0].starting(&["up"], environment), labs[1].starting(&["up"], environment)];
+        for (lab, starting) in labs.iter_mut().zip(starting) {
+            lab.started(&["up"], starting);
+        }
+        labs[0].join(&labs[1]);
+        Some(labs)
+    }
+
     /// One of this process's labs, when the one before is down.
     fn in_turn(arguments: &[&str], nodes: &'static [&'static str], environment: &[(&str, &str)]) -> Option<Lab> {
+        let turn = Self::turn()?;
+        let mut lab = Lab::numbered(nodes);
+        lab._turn = Some(turn);
+        lab.start(arguments, environment);
+        Some(lab)
+    }
+
+    /// The right to have labs, when those before are down; `None` with a loud word if this is no place for them.
+    fn turn() -> Option<MutexGuard<'static, ()>> {
         if std::env::var_os("SMSC_CLUSTER_TESTS").is_none() {
             skip("cluster tests run with SMSC_CLUSTER_TESTS=1 (scripts/test sets it)");
             return None;
@@ -181,13 +209,32 @@ impl Lab {
             return None;
         }
         // A test that failed has taken its lab down all the same.
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn numbered(nodes: &'static [&'static str]) -> Lab {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("test-{}-{number}", std::process::id());
-        let mut lab = Lab::of(name, format!("10.76.{number}"), nodes);
-        lab._turn = Some(turn);
-        lab.start(arguments, environment);
-        Some(lab)
+        Lab::of(format!("test-{}-{number}", std::process::id()), format!("10.76.{number}"), nodes)
+    }
+
+    /// Lets the hosts of both labs reach each other: their networks have the `esme` hosts as routers. It ends with the
+    /// namespaces.
+    fn join(&self, other: &Lab) {
+        let [near, far] = [self, other].map(|lab| lab.namespace("esme"));
+        ip(&["link", "add", "between", "netns", &near, "type", "veth", "peer", "name", "between", "netns", &far]);
+        for (lab, own, next, reached) in [(self, 1, 2, other), (other, 2, 1, self)] {
+            let router = lab.namespace("esme");
+            let [own, next] = [own, next].map(|last| format!("{BETWEEN}.{last}"));
+            let network = format!("{}.0/24", reached.net);
+            ip(&["-n", &router, "addr", "add", &format!("{own}/30"), "dev", "between"]);
+            ip(&["-n", &router, "link", "set", "between", "up"]);
+            ip(&["-n", &router, "route", "add", &network, "via", &next]);
+            ip(&["netns", "exec", &router, "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+            let router = lab.host("esme").ip;
+            for host in ["a", "b"] {
+                ip(&["-n", &lab.namespace(host), "route", "add", &network, "via", &router]);
+            }
+        }
     }
 
     /// A lab under this name, in the network of three numbers, for a program that runs as root; `arguments` are those of
@@ -207,9 +254,18 @@ impl Lab {
     }
 
     fn start(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
+        let starting = self.starting(arguments, environment);
+        self.started(arguments, starting);
+    }
+
+    fn starting(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
         let mut command = self.script(arguments);
-        command.envs(environment.iter().copied());
-        let output = command.output().unwrap_or_else(|error| panic!("scripts/lab: {error}"));
+        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().unwrap_or_else(|error| panic!("scripts/lab: {error}"))
+    }
+
+    fn started(&mut self, arguments: &[&str], starting: Child) {
+        let output = starting.wait_with_output().unwrap_or_else(|error| panic!("scripts/lab: {error}"));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "scripts/lab {arguments:?}: {}\n{said}", output.status);
         self.state_dir = self.status().state_dir;
@@ -218,6 +274,12 @@ impl Lab {
     /// The floating address and the SMPP port.
     pub fn target(&self) -> String {
         format!("{}.100:2775", self.net)
+    }
+
+    /// The floating address and the SMPP port for TLS, and the file with the authority of its certificate; for a lab with
+    /// SMSC_SMPP_TLS in its environment.
+    pub fn tls_target(&self) -> (String, PathBuf) {
+        (format!("{}.100:3550", self.net), self.state_dir.join("tls/ca.pem"))
     }
 
     /// Does this to a host; `leader` and `standby` are resolved at the call. Returns the host's name.
@@ -429,6 +491,13 @@ impl Lab {
         command.env("SMSC_BIN_DIR", bin_dir());
         command
     }
+}
+
+/// Runs ip(8).
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("ip {arguments:?}: {error}"));
+    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 impl Drop for Lab {
