@@ -8,9 +8,11 @@ use smsc_proto::pdu::{Bind, Body, DataSmResp, DeliverSmResp, SubmitSm};
 use smsc_proto::session::{CloseReason, Event, Session, SessionConfig, Side, State, Ticket};
 use smsc_proto::status::{CommandStatus, RefusalStatus};
 use smsc_proto::time::MonoTime;
-use smsc_proto::types::{AddressRange, BindMode, InterfaceVersion, MessageId, Password, SystemId, SystemType};
+use smsc_proto::types::{
+    AddressRange, BindMode, InterfaceVersion, LongAddress, MessageId, Password, SystemId, SystemType,
+};
 use smsc_raft::leadership::{Leadership, MonoTime as LeaseTime};
-use smsc_raft::model::Link;
+use smsc_raft::model::{self, Link};
 use tokio::sync::mpsc;
 
 use super::core::WINDOW_DEFAULT;
@@ -59,7 +61,7 @@ pub(super) enum BindEvent {
     /// A request of the peer: answer it with [`ToBind::Answer`].
     Request { session: u64, ticket: Ticket, body: Box<Body> },
     /// A subscriber is there again.
-    Alert { number: String },
+    Alert { address: model::Address },
     /// It is not bound, for this reason; it tries again after a while. All that it had is reported before.
     Down { reason: String },
     /// It has ended for good.
@@ -277,8 +279,10 @@ impl BindTask {
                     self.tell(BindEvent::Request { session: self.session, ticket, body: Box::new(body) });
                 }
                 Event::Alert(alert) => {
-                    let number = String::from_utf8_lossy(alert.source_addr.addr.as_ref()).into_owned();
-                    self.tell(BindEvent::Alert { number });
+                    let LongAddress { ton, npi, addr } = &alert.source_addr;
+                    let digits = String::from_utf8_lossy(addr.as_ref()).into_owned();
+                    let address = model::Address { ton: u32::from(ton.0), npi: u32::from(npi.0), digits };
+                    self.tell(BindEvent::Alert { address });
                 }
                 Event::Closed { reason } => return Some(reason),
                 // These come to the message centre's side alone, or are followed by the end.

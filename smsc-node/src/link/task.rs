@@ -252,7 +252,10 @@ impl LinkTask {
             BindEvent::Request { session, ticket, body } => {
                 self.request(Asked { bind: index, session, ticket }, *body);
             }
-            BindEvent::Alert { number } => self.shared.tell(LinkEvent::Reachable { number }),
+            BindEvent::Alert { address } => {
+                let number = (self.shared.table)().number(&address);
+                self.shared.tell(LinkEvent::Reachable { number });
+            }
             BindEvent::Down { reason } => {
                 bind.up = false;
                 bind.status.fail(reason);

@@ -97,9 +97,12 @@ impl DeliveryEngine {
     pub(super) fn heard_from(&mut self, now_ms: u64, submission: &Submission) {
         if submission.kind() == MessageKind::Mo
             && let Some(source) = &submission.source
-            && self.pending.numbers.contains(source.digits.as_str())
+            && !self.pending.numbers.is_empty()
         {
-            self.number_reached(now_ms, &SmolStr::from(source.digits.as_str()));
+            let number = SmolStr::from(self.routes.number(source));
+            if self.pending.numbers.contains(&number) {
+                self.number_reached(now_ms, &number);
+            }
         }
     }
 

@@ -196,6 +196,11 @@ impl RouteTable {
         self.walk(query, &number, Trace(None)).map(|way| routed(&way, &number))
     }
 
+    /// The number that an address means, as queues have it.
+    pub fn number(&self, address: &Address) -> String {
+        number::canonical(address, self.plan.as_ref()).into_owned()
+    }
+
     /// The links that lead to a message's number, the best one first, as of `now_ms` (UTC milliseconds). When the routes
     /// have changed so that none does any more, the one that it was accepted for.
     pub fn links(&self, message: &Message, now_ms: u64) -> Vec<SmolStr> {
