@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smsc_proto::command::CommandId;
-use smsc_proto::pdu::{Bind, Body, DataSmResp, DeliverSmResp, SubmitSm};
+use smsc_proto::pdu::{Bind, Body, DataSmResp, DeliverSmResp};
 use smsc_proto::session::{CloseReason, Event, Session, SessionConfig, Side, State, Ticket};
 use smsc_proto::status::{CommandStatus, RefusalStatus};
 use smsc_proto::time::MonoTime;
@@ -15,6 +15,7 @@ use smsc_raft::leadership::{Leadership, MonoTime as LeaseTime};
 use smsc_raft::model::{self, Link};
 use tokio::sync::mpsc;
 
+use super::call_back::OPEN_MAX;
 use super::core::WINDOW_DEFAULT;
 use super::wire::Wire;
 use crate::clock::{Clock as _, SystemClock};
@@ -38,8 +39,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// What a bind is asked to do.
 pub(super) enum ToBind {
-    /// Send this; the token comes back with its answer.
-    Submit { token: u64, submit: Box<SubmitSm> },
+    /// Send this request; the token comes back with its answer.
+    Send { token: u64, body: Box<Body> },
     /// Answer a request of this session of the bind: with ESME_ROK, or with a refusal.
     Answer { session: u64, ticket: Ticket, refusal: Option<RefusalStatus> },
     /// Unbind and end.
@@ -54,7 +55,7 @@ pub(super) enum BindEvent {
     Connecting { address: String },
     /// It is bound to a peer that speaks this version.
     Bound { version: InterfaceVersion },
-    /// The answer to a submit_sm.
+    /// The answer to a request; the message_id is that of a submit_sm_resp.
     Answered { token: u64, status: CommandStatus, message_id: String },
     /// No answer came, or it was never sent.
     Lost { token: u64 },
@@ -131,7 +132,7 @@ impl BindTask {
             tokio::select! {
                 () = &mut until => return if self.leadership.valid_now() { Ok(()) } else { Err(()) },
                 command = self.commands.recv() => match command {
-                    Some(ToBind::Submit { token, .. }) => self.tell(BindEvent::Lost { token }),
+                    Some(ToBind::Send { token, .. }) => self.tell(BindEvent::Lost { token }),
                     Some(ToBind::Answer { .. }) => {}
                     Some(ToBind::Unbind | ToBind::Close) | None => return Err(()),
                 },
@@ -295,9 +296,9 @@ impl BindTask {
     fn take_command(&self, session: &mut Session, command: Option<ToBind>, unbinding: &mut Option<MonoTime>) {
         let now = SystemClock.mono();
         match command {
-            Some(ToBind::Submit { token, submit }) => {
+            Some(ToBind::Send { token, body }) => {
                 let bound = matches!(session.state(), State::Bound(_)) && self.leadership.valid_now();
-                if !bound || session.request(now, token, Body::SubmitSm(*submit)).is_err() {
+                if !bound || session.request(now, token, *body).is_err() {
                     self.tell(BindEvent::Lost { token });
                 }
             }
@@ -334,7 +335,7 @@ async fn ended(
         match commands.recv().await {
             Some(ToBind::Unbind | ToBind::Close) | None => return,
             // A link that has ended waits for nothing.
-            Some(ToBind::Submit { token, .. }) => drop(events.send((index, BindEvent::Lost { token }))),
+            Some(ToBind::Send { token, .. }) => drop(events.send((index, BindEvent::Lost { token }))),
             Some(ToBind::Answer { .. }) => {}
         }
     }
@@ -363,7 +364,8 @@ fn session_config(link: &Link) -> SessionConfig {
     SessionConfig {
         interface_version: version(link),
         window_incoming: WINDOW_INCOMING,
-        window_outgoing: or(link.window, WINDOW_DEFAULT) as usize,
+        // The window itself is kept by whoever sends submit_sm.
+        window_outgoing: or(link.window, WINDOW_DEFAULT) as usize + OPEN_MAX,
         session_init: seconds(link.response_s),
         enquire_link: Some(seconds(link.enquire_link_s)),
         response: seconds(link.response_s),

@@ -11,6 +11,7 @@
 
 mod bind;
 pub mod board;
+mod call_back;
 pub mod config;
 pub mod core;
 pub mod ids;
@@ -33,7 +34,7 @@ use smsc_proto::time::MonoTime;
 use smsc_raft::leadership::Leadership;
 use smsc_raft::model::{Link, Message, MessageState};
 use smsc_raft::store::Store;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use self::task::{LinkTask, ToLink};
@@ -173,6 +174,14 @@ impl Links {
     pub fn recorded(&self, link: &str, id: u64) {
         // A link that has ended acknowledges nothing: the receipt comes again.
         self.tell(link, ToLink::Recorded(id));
+    }
+
+    /// Has the message centre that has accepted a message cancel it; tells whether it has. An end without a word is a no.
+    pub fn call_back(&self, message: Arc<Message>) -> oneshot::Receiver<bool> {
+        let (done, answer) = oneshot::channel();
+        let link = message.handed.as_ref().map_or(String::new(), |handed| handed.link.clone());
+        self.tell(&link, ToLink::CallBack { message, done });
+        answer
     }
 
     fn tell(&self, link: &str, what: ToLink) -> bool {

@@ -1,7 +1,7 @@
 //! From a stored message to the submit_sm, one or several, that carry it over a link. Pure.
 
 use bytes::Bytes;
-use smsc_proto::pdu::SubmitSm;
+use smsc_proto::pdu::{CancelSm, SubmitSm};
 use smsc_proto::text::{Content, FormError, LongForm, Reference};
 use smsc_proto::tlv::{Tag, Tlvs};
 use smsc_proto::types::{
@@ -68,6 +68,36 @@ pub fn submit_sms(
         false => content,
     };
     contents.into_iter().map(|content| submit_sm(&head, written(content), version)).collect()
+}
+
+/// The cancel_sm for each part of a message that another message centre has accepted and not reported on.
+///
+/// `destination` is how its route has the number written. Empty for a message that nobody has, or not under ids.
+///
+/// # Errors
+/// [`Unsendable`]: the record is not one that this version can read.
+pub fn cancel_sms(message: &Message, destination: &model::Address, link: &Link) -> Result<Vec<CancelSm>, Unsendable> {
+    let submission = message.submission.as_ref().ok_or(Unsendable::Record)?;
+    let Some(handed) = &message.handed else { return Ok(Vec::new()) };
+    let source_addr = address(submission.source.as_ref(), link.source_ton, link.source_npi)?;
+    let destination_addr = address(Some(destination), link.destination_ton, link.destination_npi)?;
+    let open = |part: &&model::LinkPart| part.state() == model::MessageState::Scheduled;
+    let ids = handed.parts.iter().filter(open).map(|part| part.message_id.as_str());
+    let whole = handed.parts.is_empty().then_some(handed.remote_id.as_str());
+    let ids: Vec<&str> = ids.chain(whole).collect();
+    // One part without an id, and the message cannot be cancelled.
+    if ids.contains(&"") {
+        return Ok(Vec::new());
+    }
+    let cancel = |id: &str| {
+        Ok(CancelSm {
+            message_id: id.parse().map_err(|_| Unsendable::Record)?,
+            source_addr: source_addr.clone(),
+            destination_addr: destination_addr.clone(),
+            ..CancelSm::default()
+        })
+    };
+    ids.into_iter().map(cancel).collect()
 }
 
 /// The text as the peer reads it, which has data_coding 0 stand for `alphabet`. In UCS-2 if that alphabet cannot write all

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smsc_proto::pdu::Body;
 use smsc_proto::session::Ticket;
-use smsc_proto::status::RefusalStatus;
+use smsc_proto::status::{CommandStatus, RefusalStatus};
 use smsc_proto::time::MonoTime;
 use smsc_proto::types::{BindMode, InterfaceVersion};
 use smsc_raft::model::command::Op;
@@ -14,15 +14,16 @@ use smsc_raft::model::link::Mode;
 use smsc_raft::model::{Command, Link, LinkPartDone, Message, MessageState, Submit};
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::ProposeError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::bind::{BindEvent, BindTask, ToBind, seconds};
 use super::board::{BindStatus, LinkBoardRow};
+use super::call_back::{Calls, is_call};
 use super::core::{Core, Effect};
 use super::ids::{candidates, same_number};
-use super::inbound;
 use super::report::{Incoming, Report};
 use super::{LinkEvent, LinkShared, Reported};
+use super::{inbound, outbound};
 use crate::clock::{Clock as _, SystemClock};
 
 /// How often receipts that wait for their message look for it.
@@ -38,6 +39,8 @@ pub(super) enum ToLink {
     Send(Arc<Message>),
     /// The report on this message is recorded, or needs no recording.
     Recorded(u64),
+    /// Have the message centre cancel this message, and tell whether it has.
+    CallBack { message: Arc<Message>, done: oneshot::Sender<bool> },
     /// Send nothing more, settle what is under way until then, unbind and end.
     Stop(MonoTime),
 }
@@ -94,6 +97,8 @@ pub(super) struct LinkTask {
     recording: HashMap<u64, VecDeque<Held>>,
     /// What the engine was last told: the most that may be with the link, and how long it is held back.
     told: (usize, Option<MonoTime>),
+    /// cancel_sm that wait for their answers.
+    calls: Calls,
     row: LinkBoardRow,
     board_at: MonoTime,
     look_at: MonoTime,
@@ -137,6 +142,7 @@ impl LinkTask {
             held: VecDeque::new(),
             recording: HashMap::new(),
             told: (0, None),
+            calls: Calls::default(),
             board_at: now,
             look_at: now,
             stop: None,
@@ -189,7 +195,8 @@ impl LinkTask {
         while let Some(effect) = self.core.poll_effect() {
             match effect {
                 Effect::Send { bind, token, submit } => {
-                    let sent = self.binds.get(&bind).map(|bind| bind.commands.send(ToBind::Submit { token, submit }));
+                    let body = Box::new(Body::SubmitSm(*submit));
+                    let sent = self.binds.get(&bind).map(|bind| bind.commands.send(ToBind::Send { token, body }));
                     if !matches!(sent, Some(Ok(()))) {
                         self.core.lost(token);
                     }
@@ -234,9 +241,31 @@ impl LinkTask {
                 self.core.offer(SystemClock.mono(), now_ms, message, &destination);
             }
             ToLink::Recorded(id) => self.recorded(id),
+            ToLink::CallBack { message, done } => self.call_back(&message, done),
             ToLink::Stop(deadline) => {
                 self.stop = Some(self.stop.map_or(deadline, |stop| stop.min(deadline)));
                 self.core.pause();
+            }
+        }
+    }
+
+    /// Asks the message centre to cancel all parts of a message that it has not reported on.
+    fn call_back(&mut self, message: &Arc<Message>, done: oneshot::Sender<bool>) {
+        let now_ms = SystemClock.wall().as_millis();
+        let destination = (self.shared.table)().towards(&self.link.name, message, now_ms);
+        let cancels = outbound::cancel_sms(message, &destination, &self.link).unwrap_or_default();
+        let bind = self.binds.values().find(|bind| bind.up && bind.mode.can_submit());
+        let may_ask = !cancels.is_empty() && self.calls.has_room(cancels.len()) && self.stop.is_none();
+        let Some(bind) = bind.filter(|_| may_ask && self.shared.leadership.valid_now()) else {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(false);
+            return;
+        };
+        let tokens = self.calls.begin(cancels.len(), done);
+        for (token, cancel) in tokens.zip(cancels) {
+            let body = Box::new(Body::CancelSm(cancel));
+            if bind.commands.send(ToBind::Send { token, body }).is_err() {
+                self.calls.answered(token, false);
             }
         }
     }
@@ -247,6 +276,10 @@ impl LinkTask {
         match event {
             BindEvent::Connecting { address } => bind.status.connecting(address),
             BindEvent::Bound { version } => self.bound(index, version),
+            BindEvent::Answered { token, status, .. } if is_call(token) => {
+                self.calls.answered(token, status == CommandStatus::ESME_ROK);
+            }
+            BindEvent::Lost { token } if is_call(token) => self.calls.answered(token, false),
             BindEvent::Answered { token, status, message_id } => self.core.answered(now, token, status, message_id),
             BindEvent::Lost { token } => self.core.lost(token),
             BindEvent::Request { session, ticket, body } => {

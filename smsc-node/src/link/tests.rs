@@ -1,5 +1,7 @@
 //! Links over real connections on loopback: a store of one node, the delivery engine, and a scripted message centre.
 
+mod operations;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -8,7 +10,7 @@ use smsc_proto::pdu::{Body, DeliverSm, Pdu, SubmitSm, SubmitSmResp};
 use smsc_proto::session::{Event, Session, SessionConfig, Side, Ticket};
 use smsc_proto::status::{CommandStatus, RefusalStatus};
 use smsc_proto::text::{Part, join};
-use smsc_proto::types::{Address, BindMode, EsmClass, MessageId};
+use smsc_proto::types::{Address, BindMode, EsmClass, MessageId, Npi, Ton};
 use smsc_raft::consensus::types::Member;
 use smsc_raft::model::command::Op;
 use smsc_raft::model::link::{IdBase, Mode};
@@ -70,8 +72,10 @@ impl Centre {
     fn serve(&self) -> Serving {
         let store = self.store.clone();
         let table: TableSource = Arc::new(move || {
-            let built =
-                store.read(|machine| Ok(RouteTable::build(machine.accounts(), machine.routes(), machine.handsets())));
+            let built = store.read(|machine| {
+                let table = RouteTable::build(machine.accounts(), machine.routes(), machine.handsets());
+                Ok(table.with_plan(machine.settings().number_plan.clone()))
+            });
             Arc::new(built.expect("in memory"))
         });
         let (events, link_events) = mpsc::unbounded_channel();
@@ -173,6 +177,7 @@ enum Ask {
     Answer(Ticket, CommandStatus, Box<Body>),
     Refuse(Ticket, RefusalStatus),
     Deliver(u64, Box<DeliverSm>),
+    Notify(Box<Body>),
     /// Ends the connection without a word.
     Drop,
 }
@@ -226,6 +231,7 @@ async fn carry(mut stream: TcpStream, mut asked: mpsc::UnboundedReceiver<Ask>, t
                 Some(Ask::Deliver(token, deliver)) => {
                     session.request(SystemClock.mono(), token, Body::DeliverSm(*deliver)).expect("bound");
                 }
+                Some(Ask::Notify(body)) => session.notify(*body).expect("bound"),
                 Some(Ask::Drop) | None => return,
             },
         }

@@ -9,19 +9,21 @@ use std::time::Duration;
 
 use smsc_raft::leadership::Leadership;
 use smsc_raft::machine::keys::QueueKey;
-use smsc_raft::model::{Command, Message, QueueKind, Submission, command::Op};
+use smsc_raft::model::{Command, Finish, Message, MessageState, QueueKind, Submission, command::Op};
+use smsc_raft::outcome::Outcome;
 use smsc_raft::store::{ProposeError, Store};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::housekeeping;
 use super::peer::NodeState;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::delivery::driver::{Delivery, DeliveryParts, TableSource};
 use crate::delivery::ends::Ends;
 use crate::delivery::pace::Pace;
 use crate::ha::IpHold;
 use crate::ha::tickle::TickleRun;
+use crate::link::outbound::segment_count;
 use crate::link::{LinkParts, Links};
 use crate::listen::ListenError;
 use crate::smpp::listener::{Newcomers, Ports, QuietPorts, Records, ServerParts, SmppServer};
@@ -79,7 +81,7 @@ impl Serving {
         let parts = ServerParts {
             config,
             node_id: state.config.node_id,
-            centre: Arc::new(StoreCentre { state: state.clone(), ends, pace }),
+            centre: Arc::new(StoreCentre { state: state.clone(), ends, pace, links: links.clone() }),
             receivers: Arc::new(delivery.clone()),
             clock: Arc::new(SystemClock),
             keeper: state.floating.as_ref().and_then(|floating| floating.keeper()),
@@ -194,6 +196,30 @@ struct StoreCentre {
     state: Arc<NodeState>,
     ends: Arc<Ends>,
     pace: Arc<Pace>,
+    links: Links,
+}
+
+/// The end of a message that another message centre has cancelled; whether it is that end.
+async fn called_back(state: &NodeState, ends: &Ends, message: &Message) -> bool {
+    let (directory, at_ms) = (state.directory(), SystemClock.wall().as_millis());
+    let finish = Finish {
+        segments: message.submission.as_ref().map_or(0, segment_count),
+        id: message.id,
+        state: MessageState::Deleted as i32,
+        at_ms,
+        receipt: directory.routes.deletion_receipt(message, at_ms, directory.settings.receipt_validity_s),
+        ..Finish::default()
+    };
+    match state.store.propose(Op::Finish(finish)).await {
+        Ok(outcome @ Outcome::Finished { .. }) => {
+            ends.tell(&outcome);
+            true
+        }
+        // Its receipt was here first.
+        Ok(Outcome::AlreadyFinal(record)) => record.state() == MessageState::Deleted,
+        // The receipt will tell whoever leads.
+        Ok(_) | Err(_) => false,
+    }
 }
 
 fn find(store: &Store, id: u64) -> io::Result<Found> {
@@ -243,6 +269,21 @@ impl Centre for StoreCentre {
                 let _ = tokio::time::timeout(within, end).await;
             }
             find(&store, id)
+        })
+    }
+
+    fn call_back(&self, messages: Vec<Arc<Message>>) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        let (state, ends) = (self.state.clone(), self.ends.clone());
+        // All are asked before any is waited for.
+        let asked: Vec<_> =
+            messages.into_iter().map(|message| (self.links.call_back(message.clone()), message)).collect();
+        Box::pin(async move {
+            let mut any = false;
+            for (answer, message) in asked {
+                // A link that has ended tells nothing.
+                any |= answer.await.unwrap_or(false) && called_back(&state, &ends, &message).await;
+            }
+            any
         })
     }
 

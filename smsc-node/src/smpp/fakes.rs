@@ -11,8 +11,8 @@ use std::time::Duration;
 use smsc_proto::status::RefusalStatus;
 use smsc_raft::machine::keys::QueueKey;
 use smsc_raft::model::{
-    Account, Address, Command, FinalRecord, Message, MessageKind, QueueKind, SessionRecord, Settings, Submission,
-    command::Op,
+    Account, Address, Command, FinalRecord, Finish, HandedOver, Message, MessageKind, MessageState, QueueKind,
+    SessionRecord, Settings, Submission, command::Op,
 };
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::ProposeError;
@@ -139,6 +139,14 @@ impl FakeCentre {
         self.state.lock().unwrap().groups.clone()
     }
 
+    /// Another message centre has accepted this message; that of the link `obliging` cancels what it is asked to.
+    pub(super) fn hand_over(&self, id: u64, link: &str) {
+        let handed = HandedOver { link: link.to_owned(), ..HandedOver::default() };
+        let mut state = self.state.lock().unwrap();
+        let message = state.messages.iter_mut().find(|message| message.id == id).expect("stored");
+        Arc::make_mut(message).handed = Some(handed);
+    }
+
     pub(super) fn messages(&self) -> Vec<Arc<Message>> {
         self.state.lock().unwrap().messages.clone()
     }
@@ -154,12 +162,22 @@ impl FakeCentre {
 }
 
 impl FakeState {
+    /// A message that another message centre has.
+    fn elsewhere(&self, id: u64) -> Option<Arc<Message>> {
+        let waits = |message: &&Arc<Message>| message.id == id && !self.finals.contains_key(&id);
+        self.messages.iter().find(waits).filter(|message| message.handed.is_some()).cloned()
+    }
+
     fn apply(&mut self, op: Op) -> Outcome {
         match op {
             Op::Submit(submit) => {
                 let id = self.messages.len() as u64 + 1;
                 self.messages.push(Arc::new(Message { id, submission: submit.submission, ..Message::default() }));
                 Outcome::Stored(id)
+            }
+            Op::Finish(finish) if !finish.account.is_empty() && self.elsewhere(finish.id).is_some() => {
+                let message = self.elsewhere(finish.id).expect("just seen");
+                Outcome::Waiting(Box::new((*message).clone()))
             }
             Op::Finish(finish) => {
                 let ended = self.messages.iter().find(|message| message.id == finish.id);
@@ -249,6 +267,17 @@ impl Centre for FakeCentre {
         let ended = self.state.lock().unwrap().ends.get(&id).cloned();
         let found = ended.map_or_else(|| self.find(id), |record| Ok(Found::Final(Box::new(record))));
         Box::pin(std::future::ready(found))
+    }
+
+    fn call_back(&self, messages: Vec<Arc<Message>>) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        let mut state = self.state.lock().unwrap();
+        let mut any = false;
+        for message in messages.iter().filter(|message| message.handed.as_ref().is_some_and(|by| by.link == "obliging"))
+        {
+            let finish = Finish { id: message.id, state: MessageState::Deleted as i32, ..Default::default() };
+            any |= matches!(state.apply(Op::Finish(finish)), Outcome::Finished { .. });
+        }
+        Box::pin(std::future::ready(any))
     }
 
     fn waiting(&self, account: &str, queue: &QueueKey) -> io::Result<Waiting> {

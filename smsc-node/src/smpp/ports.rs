@@ -74,6 +74,10 @@ pub trait Centre: Send + Sync + 'static {
     /// Waits until a message has come to its end, but no longer than `within`, and looks it up then.
     fn outcome(&self, id: u64, within: Duration) -> Pin<Box<dyn Future<Output = io::Result<Found>> + Send>>;
 
+    /// Has other message centres cancel messages that they have accepted, and ends those that they do; whether any was.
+    /// Takes no longer than they may take to answer.
+    fn call_back(&self, messages: Vec<Arc<Message>>) -> Pin<Box<dyn Future<Output = bool> + Send>>;
+
     /// How much waits.
     ///
     /// # Errors

@@ -427,6 +427,28 @@ async fn a_cancel_by_addresses_ends_all_that_is_between_them() {
 }
 
 #[tokio::test]
+async fn a_cancel_of_what_another_message_centre_has_is_answered_as_that_answers() {
+    let world = World::start(|_| {});
+    let mut esme = world.bound(BindMode::Transceiver).await;
+    let mut ids = Vec::new();
+    for sequence in 2..6 {
+        ids.push(id_of(&esme.ask(sequence, submit("15551")).await).clone());
+    }
+    for (id, link) in [(1, "obliging"), (2, "stubborn"), (3, "obliging")] {
+        world.centre.hand_over(id, link);
+    }
+    let by_id = |id: &MessageId| Body::CancelSm(CancelSm { message_id: id.clone(), ..CancelSm::default() });
+    assert_eq!(esme.ask(6, by_id(&ids[0])).await.status, CommandStatus::ESME_ROK);
+    assert_eq!(esme.ask(7, by_id(&ids[0])).await.status, CommandStatus::ESME_RCANCELFAIL, "it is over");
+    assert_eq!(esme.ask(8, by_id(&ids[1])).await.status, CommandStatus::ESME_RCANCELFAIL);
+    // What waits here and what waits there, as far as it can be had.
+    let destination_addr = Address::international("15551").expect("short");
+    let all = Body::CancelSm(CancelSm { destination_addr, ..CancelSm::default() });
+    assert_eq!(esme.ask(9, all.clone()).await.status, CommandStatus::ESME_ROK);
+    assert_eq!(esme.ask(10, all).await.status, CommandStatus::ESME_RCANCELFAIL, "the stubborn one is left");
+}
+
+#[tokio::test]
 async fn the_id_of_submit_multi_stands_for_all_of_its_messages() {
     let world = World::start(|_| {});
     let mut esme = world.bound(BindMode::Transceiver).await;

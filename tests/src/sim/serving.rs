@@ -296,6 +296,7 @@ impl Engaged {
                 self.handsets.watch(self.now_ms, &number, &range, failing_since_ms, at_once);
             }
             // The routes of these worlds lead to no other message centre.
+            Effect::CallBack { message } => unreachable!("message {} was accepted by none", message.id),
             Effect::SendToLink { message, .. } => {
                 self.engine.link_outcome(self.now_ms, message.id, LinkResult::Lost);
             }

@@ -427,6 +427,8 @@ impl Driver {
                             self.engine.link_outcome(self.now_ms, id, LinkResult::Lost);
                         }
                     }
+                    // Whether it still can be cancelled there or not changes nothing here.
+                    Effect::CallBack { message } => drop(self.links.call_back(message)),
                     Effect::SendToHandset { message, number, range, failing_since_ms } => {
                         self.handsets.deliver(self.now_ms, &message, &number, range.as_deref(), failing_since_ms);
                     }

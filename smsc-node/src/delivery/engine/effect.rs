@@ -184,6 +184,12 @@ pub enum Effect {
         /// The message.
         message: Arc<Message>,
     },
+    /// Have a link's message centre cancel what it has accepted, if it still can: the message came to another end here
+    /// meanwhile. Nothing comes back.
+    CallBack {
+        /// The message, handed over to the link.
+        message: Arc<Message>,
+    },
     /// Deliver to a simulated handset; its answer comes back by `DeliveryEngine::link_outcome`.
     SendToHandset {
         /// The message.

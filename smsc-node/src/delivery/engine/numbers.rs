@@ -505,6 +505,15 @@ impl DeliveryEngine {
             }
             State::Orphan { with, again } => {
                 let (with, again) = (with.clone(), again.take());
+                if let With::Link(link) = &with
+                    && let LinkResult::Accepted { .. } = result
+                {
+                    let attempt = Attempt { now_ms, link, failures: 0 };
+                    if let Some(Ended::Handed(handed)) = Ended::of(result, &entry.message, &self.retry, attempt) {
+                        let message = Arc::new(Message { handed: Some(handed), ..(*entry.message).clone() });
+                        self.effects.push_back(Effect::CallBack { message });
+                    }
+                }
                 queue.busy = None;
                 self.index.remove(id);
                 match again {

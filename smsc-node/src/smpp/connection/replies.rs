@@ -10,12 +10,12 @@ use smsc_proto::pdu::{
 use smsc_proto::session::Ticket;
 use smsc_proto::status::{CommandStatus, RefusalStatus};
 use smsc_proto::types::{BindMode, MessageId, UnsuccessSme};
-use smsc_raft::model::Account;
+use smsc_raft::model::{Account, Message};
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::ProposeError;
 
 use super::Connection;
-use super::requests::{Asked, Pending};
+use super::requests::{Asked, NextCancel, Pending};
 use crate::metrics::{BindResult, SubmitResult};
 use crate::smpp::ports::Found;
 use crate::smpp::status::{BindRefusal, SubmitRefusal, Unproposed};
@@ -26,6 +26,8 @@ pub(super) enum Reply {
     Bind { account: Arc<Account>, mode: BindMode, outcome: Result<Option<Outcome>, ProposeError> },
     /// Of the requests of one read.
     Group { pending: Vec<Pending>, result: Result<Vec<Outcome>, ProposeError> },
+    /// Of messages that other message centres were to cancel: whether any is ended by now.
+    CalledBack { ticket: Ticket, cancelled: bool, next: Option<Box<NextCancel>> },
     /// Of a message in transaction mode: what it is at its end, or when the wait for it is over.
     End { ticket: Ticket, id: u64, sets_pending: bool, found: io::Result<Found> },
 }
@@ -39,6 +41,7 @@ impl Connection {
             match reply {
                 Reply::Bind { account, mode, outcome } => self.take_bind(account, mode, outcome),
                 Reply::Group { pending, result } => self.take_group(pending, result),
+                Reply::CalledBack { ticket, cancelled, next } => self.cancelled(ticket, cancelled, next),
                 Reply::End { ticket, id, sets_pending, found } => {
                     self.answer_transaction(ticket, id, sets_pending, found);
                 }
@@ -113,14 +116,14 @@ impl Connection {
                 metrics.submits.inc(SubmitResult::Other);
                 Err(RefusalStatus::ESME_RSUBMITFAIL)
             }
-            (Asked::Cancel { next: Some(mut next), .. }, outcomes) => {
-                next.cancelled |= outcomes.iter().any(is_finished);
-                return self.cancel(ticket, *next);
+            (Asked::Cancel { cancelled, next, .. }, outcomes) => {
+                let cancelled = cancelled || outcomes.iter().any(is_finished);
+                let elsewhere: Vec<_> = outcomes.iter().filter_map(elsewhere).collect();
+                return match elsewhere.is_empty() {
+                    true => self.cancelled(ticket, cancelled, next),
+                    false => self.call_back(ticket, elsewhere, cancelled, next),
+                };
             }
-            (Asked::Cancel { cancelled, .. }, outcomes) if cancelled || outcomes.iter().any(is_finished) => {
-                Ok(Body::CancelSmResp(CancelSmResp::default()))
-            }
-            (Asked::Cancel { .. }, _) => Err(RefusalStatus::ESME_RCANCELFAIL),
             (Asked::Replace { .. }, outcomes) if outcomes.iter().any(is_replaced) => {
                 Ok(Body::ReplaceSmResp(ReplaceSmResp::default()))
             }
@@ -130,6 +133,39 @@ impl Connection {
             Ok(body) => self.session.respond(ticket, CommandStatus::ESME_ROK, body),
             Err(status) => self.session.refuse(ticket, status),
         }
+    }
+
+    /// Asks the message centres that have these messages to cancel them.
+    fn call_back(&self, ticket: Ticket, messages: Vec<Arc<Message>>, cancelled: bool, next: Option<Box<NextCancel>>) {
+        let called = self.shared.centre.call_back(messages);
+        let replies = self.to_replies.clone();
+        // Ends by itself, soon; a connection that has ended waits for nothing.
+        tokio::spawn(async move {
+            let cancelled = called.await || cancelled;
+            let _ = replies.send(Reply::CalledBack { ticket, cancelled, next });
+        });
+    }
+
+    /// A round of a cancel_sm is done; `cancelled` tells whether anything was ended by now.
+    fn cancelled(&mut self, ticket: Ticket, cancelled: bool, next: Option<Box<NextCancel>>) {
+        match next {
+            Some(mut next) => {
+                next.cancelled |= cancelled;
+                self.cancel(ticket, *next);
+            }
+            None if cancelled => {
+                self.session.respond(ticket, CommandStatus::ESME_ROK, Body::CancelSmResp(CancelSmResp::default()));
+            }
+            None => self.session.refuse(ticket, RefusalStatus::ESME_RCANCELFAIL),
+        }
+    }
+}
+
+/// A message that could not be cancelled because another message centre has it.
+fn elsewhere(outcome: &Outcome) -> Option<Arc<Message>> {
+    match outcome {
+        Outcome::Waiting(message) if message.handed.is_some() => Some(Arc::new((**message).clone())),
+        _ => None,
     }
 }
 

@@ -118,6 +118,19 @@ fn a_new_leader_waits_for_its_links_to_connect() {
 }
 
 #[test]
+fn what_a_link_accepted_too_late_is_called_back() {
+    let mut world = world(&[("x", 0)]);
+    world.link_up("x", 5, 0);
+    for (answer, expected) in [(accepted(), 1), (temporary(ErrorClass::Busy), 1), (LinkResult::Lost, 1)] {
+        let id = world.submit(to("491", "one"));
+        world.cancel(id);
+        world.link_answers_first("x", answer);
+        assert_eq!((world.called_back.len(), world.state(id)), (expected, Some(MessageState::Deleted)));
+    }
+    assert_eq!((world.to_links.len(), world.engine.held()), (3, 0));
+}
+
+#[test]
 fn what_a_link_loses_goes_out_again() {
     let mut world = world(&[("x", 0)]);
     world.link_up("x", 5, 0);

@@ -167,7 +167,8 @@ fn a_new_leader_delivers_before_it_has_read_a_million_messages() {
             Effect::Load(Load::Pending { limit, .. }) => {
                 engine.loaded(START_MS, Loaded::Pending { limit, numbers: Vec::new() });
             }
-            Effect::Load(Load::Expired { .. }) | Effect::WatchHandset { .. } | Effect::SendToLink { .. } => {}
+            Effect::Load(Load::Expired { .. }) | Effect::WatchHandset { .. } => {}
+            Effect::SendToLink { .. } | Effect::CallBack { .. } => {}
         }
     }
     assert!(first_after.is_some_and(|rows| rows <= 1_000), "{first_after:?} rows before the first delivery");

@@ -57,6 +57,8 @@ pub(super) struct World {
     pub with_link: BTreeMap<String, VecDeque<Arc<Message>>>,
     /// What was handed to links: when, link, message.
     pub to_links: Vec<(u64, String, u64)>,
+    /// Messages that a link's message centre was to cancel.
+    pub called_back: Vec<u64>,
     /// Final states as they were recorded, with their time.
     pub finals: HashMap<u64, (MessageState, u64)>,
     /// Messages that others than the engine ended.
@@ -144,6 +146,7 @@ impl World {
             link_answers: HashMap::new(),
             with_link: BTreeMap::new(),
             to_links: Vec::new(),
+            called_back: Vec::new(),
             finals: HashMap::new(),
             cancelled: HashSet::new(),
             rows_read: 0,
@@ -372,6 +375,7 @@ impl World {
                 self.handsets.deliver(self.now_ms, &message, &number, range.as_deref(), failing_since_ms);
             }
             Effect::SendToLink { link, message } => self.link_gets(&link, message),
+            Effect::CallBack { message } => self.called_back.push(message.id),
             Effect::WatchHandset { number, range, failing_since_ms, at_once } => {
                 self.handsets.watch(self.now_ms, &number, &range, failing_since_ms, at_once);
             }
