@@ -1,5 +1,5 @@
-//! Links to message centres that others wrote, and to a cluster of our own, while leaders are killed: every message that
-//! was acknowledged to its ESME ends in one final state and one receipt, and has one call detail record.
+//! A link to a message centre that others wrote, while leaders are killed: every message that was acknowledged to its ESME
+//! ends in one final state and one receipt, and has one call detail record.
 
 use std::collections::HashMap;
 use std::fs;
@@ -38,7 +38,7 @@ fn await_bound(lab: &Lab, binds: usize) {
 }
 
 /// The call detail records in the files of a node, by message id; each must be there once.
-fn records(lab: &Lab, host: &str) -> HashMap<u64, Value> {
+pub fn records(lab: &Lab, host: &str) -> HashMap<u64, Value> {
     let mut found = HashMap::new();
     let dir = lab.state_dir.join(format!("{host}.cdr"));
     let mut last = 0;

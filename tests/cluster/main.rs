@@ -2,6 +2,7 @@
 //! others wrote. Each test has a lab of its own; without root, or without SMSC_CLUSTER_TESTS, they are skipped and say so.
 
 mod campaign;
+mod centre;
 mod children;
 mod clients;
 mod faults;

@@ -38,7 +38,7 @@ fn bound(to: SocketAddr) -> Esme {
     Esme::bound(to, "esme1", "secret1", InterfaceVersion::V5_0)
 }
 
-fn message(to: &str, text: &'static str) -> SubmitSm {
+pub fn message(to: &str, text: &'static str) -> SubmitSm {
     SubmitSm {
         source_addr: Address::new(Ton::UNKNOWN, Npi::ISDN, "1000").expect("short"),
         destination_addr: Address::international(to.to_owned()).expect("short"),
@@ -48,7 +48,7 @@ fn message(to: &str, text: &'static str) -> SubmitSm {
     }
 }
 
-fn time(text: &str) -> TimeString {
+pub fn time(text: &str) -> TimeString {
     text.parse().expect("a time has 16 characters")
 }
 
@@ -63,11 +63,11 @@ fn id_of(answer: &Pdu) -> MessageId {
     .unwrap_or_else(|| panic!("no message_id: {answer:?}"))
 }
 
-fn submit(esme: &mut Esme, submit: SubmitSm) -> MessageId {
+pub fn submit(esme: &mut Esme, submit: SubmitSm) -> MessageId {
     id_of(&esme.ask(Body::SubmitSm(submit)))
 }
 
-fn query(esme: &mut Esme, id: &MessageId) -> Result<QuerySmResult, CommandStatus> {
+pub fn query(esme: &mut Esme, id: &MessageId) -> Result<QuerySmResult, CommandStatus> {
     let query = QuerySm { message_id: id.clone(), source_addr: message("", "").source_addr, tlvs: Tlvs::new() };
     let answer = esme.ask(Body::QuerySm(query));
     match answer.body {
@@ -106,13 +106,13 @@ fn await_receipt(esme: &mut Esme, id: &MessageId, from: &str) -> String {
     receipt(&esme.await_delivered(&what, |delivered| receipt(delivered).is_some())).expect("it was found")
 }
 
-fn cancel(esme: &mut Esme, change: impl FnOnce(&mut CancelSm)) -> CommandStatus {
+pub fn cancel(esme: &mut Esme, change: impl FnOnce(&mut CancelSm)) -> CommandStatus {
     let mut cancel = CancelSm { source_addr: message("", "").source_addr, ..CancelSm::default() };
     change(&mut cancel);
     esme.ask(Body::CancelSm(cancel)).status
 }
 
-fn replace(esme: &mut Esme, id: &MessageId, change: impl FnOnce(&mut ReplaceSm)) -> CommandStatus {
+pub fn replace(esme: &mut Esme, id: &MessageId, change: impl FnOnce(&mut ReplaceSm)) -> CommandStatus {
     let mut replace =
         ReplaceSm { message_id: id.clone(), source_addr: message("", "").source_addr, ..ReplaceSm::default() };
     change(&mut replace);
