@@ -117,6 +117,9 @@ pub(super) fn account<'a>(account: &Account, others: impl Iterator<Item = &'a Ac
     if !account.may_transmit && !account.may_receive {
         return Err("an account that may neither transmit nor receive is of no use; disable it instead".to_owned());
     }
+    if own.is_empty() {
+        return Ok(());
+    }
     for other in others.filter(|other| other.system_id != account.system_id) {
         if let Some(code) = other.short_codes.iter().find(|code| own.contains(code)) {
             return Err(format!("short code {code} belongs to account {:?} already", other.system_id));
@@ -125,8 +128,8 @@ pub(super) fn account<'a>(account: &Account, others: impl Iterator<Item = &'a Ac
     Ok(())
 }
 
-/// A distribution list to store; `accounts` are the system_ids that exist, `members_max` what one submit_multi may have.
-pub(super) fn list(list: &DistributionList, accounts: &BTreeSet<&str>, members_max: usize) -> Result<(), Refused> {
+/// A distribution list to store; `exists` tells of a system_id, `members_max` is what one submit_multi may have.
+pub(super) fn list(list: &DistributionList, exists: impl Fn(&str) -> bool, members_max: usize) -> Result<(), Refused> {
     let fits = (1..=LIST_NAME_LEN_MAX).contains(&list.name.len()) && list.name.bytes().all(|b| b.is_ascii_graphic());
     if !fits {
         return Err(format!(
@@ -135,7 +138,7 @@ pub(super) fn list(list: &DistributionList, accounts: &BTreeSet<&str>, members_m
             list.name
         ));
     }
-    if !list.account.is_empty() && !accounts.contains(list.account.as_str()) {
+    if !list.account.is_empty() && !exists(&list.account) {
         return Err(format!("there is no account {:?} to keep the list for; put it first", list.account));
     }
     if list.members.is_empty() || list.members.len() > members_max {
@@ -180,14 +183,14 @@ fn outbind(outbind: &Outbind) -> Result<(), Refused> {
     if outbind.password.is_empty() { Ok(()) } else { password(&outbind.password) }
 }
 
-/// A route to store; `accounts` are the system_ids that exist.
-pub(super) fn route(route: &Route, accounts: &BTreeSet<&str>) -> Result<(), Refused> {
+/// A route to store; `exists` tells of a system_id.
+pub(super) fn route(route: &Route, exists: impl Fn(&str) -> bool) -> Result<(), Refused> {
     digits("prefix", &route.prefix, 0)?;
     match route.target.split_once(':') {
         None if route.target == LINK_HANDSET || route.target == TARGET_REFUSE => {}
         Some(("link", name)) => word("link", name)?,
         Some(("esme", account)) => {
-            if !accounts.contains(account) {
+            if !exists(account) {
                 return Err(format!("there is no account {account:?} to route to; put it first"));
             }
         }
@@ -199,7 +202,7 @@ pub(super) fn route(route: &Route, accounts: &BTreeSet<&str>) -> Result<(), Refu
             ));
         }
     }
-    if !route.account.is_empty() && !accounts.contains(route.account.as_str()) {
+    if !route.account.is_empty() && !exists(&route.account) {
         return Err(format!("there is no account {:?} to route for; put it first", route.account));
     }
     for (what, text) in [("name", &route.name), ("list", &route.list)] {
@@ -442,7 +445,7 @@ mod tests {
 
     #[test]
     fn lists_have_a_name_and_members() {
-        let accounts = BTreeSet::from(["esme1"]);
+        let exists = |account: &str| account == "esme1";
         let given = |name: &str, account: &str, members: &[&str]| DistributionList {
             name: name.to_owned(),
             account: account.to_owned(),
@@ -458,7 +461,7 @@ mod tests {
             (given("friends", "", &["1", "2", "3"]), false),
             (given("friends", "", &["15x"]), false),
         ] {
-            assert_eq!(list(&given, &accounts, 2).is_ok(), good, "{given:?}");
+            assert_eq!(list(&given, exists, 2).is_ok(), good, "{given:?}");
         }
     }
 
@@ -516,7 +519,7 @@ mod tests {
 
     #[test]
     fn routes_lead_somewhere() {
-        let accounts = BTreeSet::from(["esme1"]);
+        let exists = |account: &str| account == "esme1";
         let to = |prefix: &str, target: &str, account: &str| Route {
             prefix: prefix.to_owned(),
             target: target.to_owned(),
@@ -536,7 +539,7 @@ mod tests {
             (to("49", "smpp", ""), false),
             (to("4x", "handset", ""), false),
         ] {
-            assert_eq!(route(&given, &accounts).is_ok(), good, "{given:?}");
+            assert_eq!(route(&given, exists).is_ok(), good, "{given:?}");
         }
     }
 

@@ -1,6 +1,5 @@
 //! One method per call: pass on to the leader or check, propose, answer.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -87,10 +86,6 @@ impl AdminService {
             _ => Ok(Response::new(Done {})),
         }
     }
-
-    fn stored_accounts(&self) -> Result<Vec<Account>, Status> {
-        self.read(|machine| Ok(machine.accounts().cloned().collect()))
-    }
 }
 
 #[tonic::async_trait]
@@ -173,7 +168,8 @@ impl Admin for AdminService {
 
     async fn accounts(&self, request: Request<AccountsRequest>) -> Answer<AccountsResponse> {
         pass_on!(self, request, Answers::Anyone, accounts);
-        let mut accounts = self.stored_accounts()?;
+        let stored: Vec<Arc<Account>> = self.read(|machine| Ok(machine.shared_accounts().cloned().collect()))?;
+        let mut accounts: Vec<Account> = stored.into_iter().map(|account| Account::clone(&account)).collect();
         if !request.get_ref().with_hashes {
             for account in &mut accounts {
                 account.password_hash.clear();
@@ -190,9 +186,11 @@ impl Admin for AdminService {
         let AccountPutRequest { account, password } = request.into_inner();
         let mut account = account.ok_or_else(|| Status::invalid_argument("no account named"))?;
         let _changing = self.inner.changing.lock().await;
-        let stored = self.stored_accounts()?;
-        check::account(&account, stored.iter()).map_err(Status::invalid_argument)?;
-        let known = stored.iter().find(|known| known.system_id == account.system_id);
+        let (checked, known) = self.read(|machine| {
+            Ok((check::account(&account, machine.accounts()), machine.account(&account.system_id).cloned()))
+        })?;
+        checked.map_err(Status::invalid_argument)?;
+        let known = known.as_ref();
         if let (Some(outbind), Some(known)) = (&mut account.outbind, known.and_then(|known| known.outbind.as_ref()))
             && outbind.password.is_empty()
             && outbind.addr == known.addr
@@ -245,8 +243,8 @@ impl Admin for AdminService {
         let route = request.into_inner();
         let _changing = self.inner.changing.lock().await;
         let checked = self.read(|machine| {
-            let accounts: BTreeSet<&str> = machine.accounts().map(|account| account.system_id.as_str()).collect();
-            Ok(check::route(&route, &accounts))
+            let exists = |account: &str| machine.account(account).is_some();
+            Ok(check::route(&route, exists))
         })?;
         checked.map_err(Status::invalid_argument)?;
         let op = if route.name.is_empty() {
@@ -317,8 +315,8 @@ impl Admin for AdminService {
         let list = request.into_inner();
         let _changing = self.inner.changing.lock().await;
         let checked = self.read(|machine| {
-            let accounts: BTreeSet<&str> = machine.accounts().map(|account| account.system_id.as_str()).collect();
-            Ok(check::list(&list, &accounts, DESTINATIONS_MAX))
+            let exists = |account: &str| machine.account(account).is_some();
+            Ok(check::list(&list, exists, DESTINATIONS_MAX))
         })?;
         checked.map_err(Status::invalid_argument)?;
         self.change(Op::ListPut(ListPut { list: Some(list) }), String::new).await

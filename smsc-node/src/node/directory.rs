@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use smsc_proto::status::RefusalStatus;
 use smsc_raft::machine::Machine;
-use smsc_raft::model::{Message, MessageState, Submission};
+use smsc_raft::model::{Account, DistributionList, HandsetRange, Message, MessageState, Route, Submission};
 use smsc_raft::store::Store;
 
 use crate::delivery::receipt;
@@ -58,22 +58,26 @@ impl DirectoryCache {
 }
 
 fn build(store: &Store, version: u64, before: &Lists) -> Kept {
-    let built = store.read(|machine| {
-        let settings = machine.settings();
-        let lists = read_lists(machine, before);
-        let sets = lists.iter().map(|(name, (_, set))| (name.clone(), set.clone())).collect();
-        let table = RouteTable::build(machine.accounts(), machine.routes(), machine.handsets());
-        let table = Arc::new(table.with_lists(sets).with_plan(settings.number_plan.clone()));
-        let accounts = machine.accounts().map(|account| (account.system_id.clone(), Arc::new(account.clone())));
-        let directory = Directory {
-            accounts: accounts.collect(),
-            lists: machine.lists().map(|list| (list.name.clone(), Arc::new(list.clone()))).collect(),
-            routes: Box::new(Table(table.clone())),
-            settings,
-        };
-        Ok(Kept { version, directory: Arc::new(directory), table, lists })
+    // Entries are not applied meanwhile: only taken out here, and made ready below.
+    let taken = store.read(|machine| {
+        let accounts: Vec<Arc<Account>> = machine.shared_accounts().cloned().collect();
+        let routes: Vec<Route> = machine.routes().cloned().collect();
+        let handsets: Vec<HandsetRange> = machine.handsets().cloned().collect();
+        let members: Vec<DistributionList> = machine.lists().cloned().collect();
+        Ok((accounts, routes, handsets, members, read_lists(machine, before), machine.settings()))
     });
-    built.expect("accounts, routes and settings are in memory")
+    let (accounts, routes, handsets, members, lists, settings) =
+        taken.expect("accounts, routes and settings are in memory");
+    let sets = lists.iter().map(|(name, (_, set))| (name.clone(), set.clone())).collect();
+    let table = RouteTable::build(accounts.iter().map(|account| &**account), &routes, &handsets);
+    let table = Arc::new(table.with_lists(sets).with_plan(settings.number_plan.clone()));
+    let directory = Directory {
+        accounts: accounts.into_iter().map(|account| (account.system_id.clone(), account)).collect(),
+        lists: members.into_iter().map(|list| (list.name.clone(), Arc::new(list))).collect(),
+        routes: Box::new(Table(table.clone())),
+        settings,
+    };
+    Kept { version, directory: Arc::new(directory), table, lists }
 }
 
 fn read_lists(machine: &Machine, before: &Lists) -> Lists {

@@ -1,6 +1,7 @@
 //! Applying a batch: one arm per command. Total: every command has an outcome, a refusal is one of them.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -117,8 +118,10 @@ impl Machine {
     fn configure(&mut self, op: Op, changes: &mut Vec<Change>) -> Outcome {
         let found = match op {
             Op::AccountPut(command) => {
-                let account = command.account.unwrap_or_default();
-                self.accounts.put(account.system_id.clone(), account);
+                let mut account = command.account.unwrap_or_default();
+                // Kept for long, it would keep the whole log entry that it came in.
+                account.password_hash = Bytes::copy_from_slice(&account.password_hash);
+                self.accounts.put(account.system_id.clone(), Arc::new(account));
                 true
             }
             Op::AccountDelete(command) => self.accounts.remove(&command.system_id),

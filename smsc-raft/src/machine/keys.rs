@@ -235,7 +235,6 @@ macro_rules! record_value {
 record_value! {
     model::Queue => |queue| 64 + queue.key.len(),
     model::SessionRecord => |_| 256,
-    model::Account => |account| 256 + account.short_codes.len() * 32,
     model::Route => |_| 128,
     model::HandsetRange => |_| 64,
     model::Settings => |_| 128,
@@ -248,6 +247,18 @@ record_value! {
     model::DeliveryPending => |flag| 128 + 2 * flag.number.len() + flag.account.len(),
     model::FinalRecord => |_| 256,
     model::FinalBlock => |block| 256 * block.records.len(),
+}
+
+impl Value for Arc<model::Account> {
+    fn encode(&self) -> Bytes {
+        Bytes::from(self.encode_to_vec())
+    }
+    fn decode(bytes: Bytes) -> Option<Self> {
+        model::Account::decode(bytes).ok().map(Arc::new)
+    }
+    fn weight(&self) -> usize {
+        256 + self.short_codes.len() * 32
+    }
 }
 
 impl Value for Arc<model::Message> {

@@ -124,7 +124,7 @@ pub struct Machine {
     finals: Finals,
 
     sessions: Resident<u64, model::SessionRecord>,
-    accounts: Resident<String, model::Account>,
+    accounts: Resident<String, Arc<model::Account>>,
     routes: Resident<(String, String), model::Route>,
     handsets: Resident<String, model::HandsetRange>,
     settings: Resident<String, model::Settings>,

@@ -182,11 +182,16 @@ impl Machine {
 
     /// The account of a system_id.
     pub fn account(&self, system_id: &str) -> Option<&model::Account> {
-        self.accounts.get(system_id)
+        self.accounts.get(system_id).map(|account| &**account)
     }
 
     /// All accounts.
     pub fn accounts(&self) -> impl Iterator<Item = &model::Account> {
+        self.shared_accounts().map(|account| &**account)
+    }
+
+    /// All accounts, to be kept without a copy.
+    pub fn shared_accounts(&self) -> impl Iterator<Item = &Arc<model::Account>> {
         self.accounts.iter().map(|row| row.1)
     }
 
