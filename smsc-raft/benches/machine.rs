@@ -1,18 +1,23 @@
-//! What applying costs, command by command, over a checkpoint on the disk as a node has it.
+//! What applying costs, command by command, over a checkpoint on the disk as a node has it; and how many allocations.
 //!
-//! `cargo bench --workspace --bench machine`. For instruction counts, which other programs on the machine do not
-//! disturb, run the program that cargo names under `valgrind --tool=callgrind` with `--sample-count 1`.
+//! `scripts/bench micro machine`. The store lies below cargo's target directory, on whatever disk that is. For
+//! instruction counts, which other programs on the machine do not disturb, run the program that cargo names under
+//! `valgrind --tool=callgrind` with `--sample-count 1`.
 
 use std::path::Path;
 
 use divan::counter::ItemsCount;
-use divan::{Bencher, black_box};
+use divan::{AllocProfiler, Bencher, black_box};
 use prost::Message as _;
 use smsc_raft::machine::{Applied, BATCH_VERSION, Machine};
 use smsc_raft::model::{
     Account, AccountPut, Address, AttemptDone, Batch, Command, Finish, MessageState, Submission, Submit, command::Op,
 };
 use smsc_raft::storage::checkpoints::CheckpointStore;
+use tikv_jemallocator::Jemalloc;
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler<Jemalloc> = AllocProfiler::new(Jemalloc);
 
 /// Commands of one entry, about as many as a busy leader puts into one.
 const COMMANDS: u64 = 256;
@@ -33,7 +38,7 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory");
         let store = CheckpointStore::open(&dir.path().join(Path::new("messages.redb")), 16 << 20).expect("a new store");
         let machine = Machine::open(store.view().expect("a view")).expect("an empty machine");
         let mut node = Self { machine, store, index: 0, next_number: 0, _dir: dir };
@@ -50,14 +55,19 @@ impl Node {
         black_box((outcomes, changes));
     }
 
+    fn follow(&mut self, encoded: &bytes::Bytes) {
+        self.index += 1;
+        let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
+        let at = Applied { term: 1, node_id: 1, index: self.index };
+        self.machine.apply_encoded(at, encoded, &mut outcomes, &mut changes).expect("applied");
+        black_box((outcomes, changes));
+    }
+
     /// Submissions to numbers that nothing waits for, for the ids that it also gives.
     fn submissions(&mut self) -> (Batch, std::ops::Range<u64>) {
         let first = self.next_number;
         self.next_number += COMMANDS;
-        let ops = (first..self.next_number).map(|number| {
-            Op::Submit(Submit { submission: Some(submission(49_150_000_000 + number * 7_919 % 1_000_000_007)) })
-        });
-        (batch(ops), first + 1..self.next_number + 1)
+        (submissions_from(first), first + 1..self.next_number + 1)
     }
 
     fn checkpoint(&mut self) {
@@ -65,6 +75,12 @@ impl Node {
         let view = self.store.write(&checkpoint).expect("written");
         drop(self.machine.checkpoint_written(view));
     }
+}
+
+fn submissions_from(first: u64) -> Batch {
+    batch((first..first + COMMANDS).map(|number| {
+        Op::Submit(Submit { submission: Some(submission(49_150_000_000 + number * 7_919 % 1_000_000_007)) })
+    }))
 }
 
 fn submission(number: u64) -> Submission {
@@ -124,6 +140,28 @@ fn submit_and_finish(bencher: Bencher, in_flight_checkpoint: bool) {
         }
     });
     drop(frozen);
+}
+
+/// The same as a follower does it, which decodes the entries.
+#[divan::bench]
+fn decode_submit_and_finish(bencher: Bencher) {
+    let mut node = Node::new();
+    let mut first = 0;
+    bencher
+        .counter(ItemsCount::new(COMMANDS))
+        .with_inputs(|| {
+            let entries = [submissions_from(first), finishes(first + 1..first + 1 + COMMANDS)];
+            first += COMMANDS;
+            entries.map(|batch| bytes::Bytes::from(batch.encode_to_vec()))
+        })
+        .bench_local_values(|entries| {
+            for entry in &entries {
+                node.follow(entry);
+            }
+            if node.machine.overlay_weight() > 64 << 20 {
+                node.checkpoint();
+            }
+        });
 }
 
 /// Submitted and waiting for a number out of reach.

@@ -79,6 +79,8 @@ pub struct Session {
     unanswered_at: MonoTime,
     /// What answers to a peer of v5.0 tell; `None` tells nothing.
     congestion: Option<u8>,
+    /// The same as it is written, made once for many answers.
+    congestion_tlvs: Tlvs,
     counts: SessionCounts,
 }
 
@@ -104,6 +106,7 @@ impl Session {
             unanswered: 0,
             unanswered_at: MonoTime::ZERO,
             congestion: None,
+            congestion_tlvs: Tlvs::new(),
             counts: SessionCounts::default(),
             config,
         }
@@ -151,7 +154,14 @@ impl Session {
     /// Sets congestion_state (v5.0 section 4.8.4.18), which answers to a peer of v5.0 carry from now on: 0 idle, 80 to 89
     /// at its best, 100 congested. Beyond 100 counts as 100; `None` carries none.
     pub fn set_congestion(&mut self, percent: Option<u8>) {
-        self.congestion = percent.map(|percent| percent.min(100));
+        let percent = percent.map(|percent| percent.min(100));
+        if percent != self.congestion {
+            self.congestion = percent;
+            self.congestion_tlvs = Tlvs::new();
+            if let Some(percent) = percent {
+                self.congestion_tlvs.push_u8(Tag::CONGESTION_STATE, percent);
+            }
+        }
     }
 
     /// Whether the owner should read from the connection: not while a bind is being answered, not while the peer does
@@ -510,7 +520,12 @@ impl Session {
             && pdu.status.is_ok()
             && carries_congestion(pdu.command_id())
         {
-            pdu.body.tlvs_mut().push_u8(Tag::CONGESTION_STATE, percent);
+            let tlvs = pdu.body.tlvs_mut();
+            if tlvs.is_empty() {
+                *tlvs = self.congestion_tlvs.clone();
+            } else {
+                tlvs.push_u8(Tag::CONGESTION_STATE, percent);
+            }
         }
         pdu.encode(&mut self.output)?;
         self.counts.sent += 1;
