@@ -18,7 +18,7 @@ const PROMOTE: Duration = Duration::from_millis(250);
 /// How often a leader drops old final records.
 const PURGE: Duration = Duration::from_secs(10);
 /// How soon it goes on when there was more than one step drops.
-const PURGE_ON: Duration = Duration::from_millis(100);
+const PURGE_ON: Duration = Duration::from_millis(25);
 /// How long ESMEs of an earlier leader may take to come back before they are forgotten.
 const FORGET: Duration = Duration::from_secs(15 * 60);
 /// How long final records answer queries when the operator has not said.

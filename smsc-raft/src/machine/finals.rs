@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::base::{Base, TableId};
+use super::ranges::Ranges;
 use super::table::{Key, Value};
 use crate::model::{FinalBlock, FinalRecord};
 
@@ -30,6 +31,11 @@ type Layer = BTreeMap<u64, Option<Arc<FinalRecord>>>;
 pub struct Finals {
     active: Layer,
     frozen: Option<Arc<Layer>>,
+    /// Blocks of which nothing is left, though the layers and the base still have their rows: to pass over at once. A
+    /// node's own knowledge; what the records are does not depend on it.
+    emptied: Ranges,
+    /// The same as of the frozen layer; with the next checkpoint their rows go.
+    emptied_frozen: Ranges,
 }
 
 /// The changes that a checkpoint writes.
@@ -43,6 +49,8 @@ impl Finals {
 
     /// Keeps the record of a message that has just become final.
     pub fn insert(&mut self, record: Arc<FinalRecord>) {
+        self.emptied.remove(record.id / BLOCK_IDS);
+        self.emptied_frozen.remove(record.id / BLOCK_IDS);
         self.active.insert(record.id, Some(record));
     }
 
@@ -116,6 +124,7 @@ impl Finals {
             next = block + 1;
             let records = self.block(base, block)?;
             if records.is_empty() {
+                self.emptied.insert(block);
                 continue;
             }
             looked_at += 1;
@@ -123,8 +132,13 @@ impl Finals {
             if records.values().all(|record| record.accepted_at_ms >= before_ms) {
                 return Ok(0);
             }
+            let mut left = records.len();
             for (id, _) in records.iter().filter(|(_, record)| record.final_at_ms < before_ms) {
                 self.active.insert(*id, None);
+                left -= 1;
+            }
+            if left == 0 {
+                self.emptied.insert(block);
             }
         }
         Ok(next)
@@ -132,27 +146,32 @@ impl Finals {
 
     /// The first block from `from` on that may hold a record.
     fn first_block(&self, base: &dyn Base, from: u64) -> io::Result<Option<u64>> {
-        let mut layers = self.frozen.as_deref().into_iter().chain([&self.active]);
-        let above = layers.by_ref().filter_map(|layer| {
-            let mut later = layer.range(from * BLOCK_IDS..).filter(|(_, record)| record.is_some());
-            later.next().map(|(id, _)| id / BLOCK_IDS)
-        });
-        let above = above.min();
-        let row = base.range(TableId::Finals, Bound::Included(&from.to_be_bytes()), 1)?;
-        let below = row.first().and_then(|(key, _)| <u64 as Key>::decode(key));
-        Ok(above.into_iter().chain(below).min())
+        let mut from = from;
+        loop {
+            let row = base.range(TableId::Finals, Bound::Included(&from.to_be_bytes()), 1)?;
+            let below = row.first().and_then(|(key, _)| <u64 as Key>::decode(key));
+            let layers = self.frozen.as_deref().into_iter().chain([&self.active]);
+            let above = layers.filter_map(|layer| layer.range(from * BLOCK_IDS..).next().map(|(id, _)| id / BLOCK_IDS));
+            let Some(first) = above.chain(below).min() else { return Ok(None) };
+            match self.emptied.end_of(first).or_else(|| self.emptied_frozen.end_of(first)) {
+                Some(end) => from = end + 1,
+                None => return Ok(Some(first)),
+            }
+        }
     }
 
     /// As [`super::table::Table::freeze`].
     pub fn freeze(&mut self) -> FrozenFinals {
         let layer = Arc::new(std::mem::take(&mut self.active));
         self.frozen = Some(layer.clone());
+        self.emptied_frozen = std::mem::take(&mut self.emptied);
         FrozenFinals(layer)
     }
 
     /// The frozen layer is in the base now.
     pub fn thaw(&mut self) {
         self.frozen = None;
+        self.emptied_frozen = Ranges::default();
     }
 }
 
@@ -243,5 +262,61 @@ mod tests {
             let left = finals.newest(base, 4 * BLOCK_IDS, usize::MAX).unwrap();
             assert_eq!(left.len() as u64, BLOCK_IDS);
         }
+    }
+
+    /// Counts the reads.
+    struct Counting<'b>(&'b MemoryBase, std::sync::atomic::AtomicUsize);
+
+    impl Base for Counting<'_> {
+        fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.0.get(table, key)
+        }
+
+        fn range(&self, table: TableId, from: Bound<&[u8]>, limit: usize) -> io::Result<Vec<super::super::base::Row>> {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.0.range(table, from, limit)
+        }
+    }
+
+    /// Until the next checkpoint the rows of what was dropped are still there; a purge that walked through them again
+    /// each time would hold up the log for longer and longer.
+    #[test]
+    fn a_purge_passes_over_what_those_before_have_dropped() {
+        const BLOCKS: u64 = 2_000;
+        let mut finals = Finals::default();
+        let mut memory = MemoryBase::default();
+        let keep = [3, 1_000 * BLOCK_IDS];
+        for id in 0..BLOCKS * BLOCK_IDS {
+            let final_at_ms = if keep.contains(&id) { 9 } else { 1 };
+            finals.insert(Arc::new(FinalRecord { id, final_at_ms, ..Default::default() }));
+        }
+        checkpoint(&mut finals, &mut memory);
+        let base = Counting(&memory, Default::default());
+        let mut from = 0;
+        let mut passes = 0;
+        while passes < 2 {
+            let before = base.1.load(std::sync::atomic::Ordering::Relaxed);
+            from = finals.purge(&base, from, 5, 64).unwrap();
+            passes += u32::from(from == 0);
+            let reads = base.1.load(std::sync::atomic::Ordering::Relaxed) - before;
+            assert!(reads <= 2 * 64 + 4, "{reads} reads in one step");
+        }
+        // The second pass has only the two that are left to look at, frozen or not.
+        for freeze in [false, true] {
+            if freeze {
+                finals.freeze();
+            }
+            let before = base.1.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(finals.purge(&base, 0, 5, 64).unwrap(), 0);
+            let reads = base.1.load(std::sync::atomic::Ordering::Relaxed) - before;
+            assert!(reads <= 12, "{reads} reads");
+        }
+        // One that comes late is seen all the same.
+        finals.insert(Arc::new(FinalRecord { id: 77, final_at_ms: 1, ..Default::default() }));
+        finals.purge(&base, 0, 5, 64).unwrap();
+        assert_eq!(finals.get(&base, 77).unwrap(), None);
+        let left = finals.newest(&base, BLOCKS * BLOCK_IDS, 10).unwrap();
+        assert_eq!(left.iter().map(|record| record.id).collect::<Vec<_>>(), [keep[1], keep[0]]);
     }
 }

@@ -17,7 +17,7 @@ use crate::model::{
 use crate::outcome::Outcome;
 
 /// Blocks of final records that one [`model::Purge`] looks at, so that none holds up the log.
-const PURGE_BLOCKS: usize = 256;
+const PURGE_BLOCKS: usize = 64;
 
 /// Attempts that are kept of a message, the latest.
 const ATTEMPTS_KEPT: usize = 16;

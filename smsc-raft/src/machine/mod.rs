@@ -15,6 +15,7 @@ mod links;
 mod messages;
 mod number_lists;
 mod pending;
+mod ranges;
 mod read;
 mod resident;
 mod sessions;
