@@ -110,9 +110,9 @@ impl World {
 
     fn queued(&mut self, message: Message) {
         let message = Arc::new(message);
-        self.queues.insert(queue_of(&message), message.id);
+        let alone = self.queues.insert(queue_of(&message), message.id).is_none();
         self.stored.insert(message.id, message.clone());
-        self.engine.change(NOW_MS, Change::Queued(message));
+        self.engine.change(NOW_MS, Change::Queued { message, alone });
     }
 
     fn settle(&mut self) {
@@ -138,7 +138,7 @@ impl World {
                     self.engine.loaded(NOW_MS, loaded);
                 }
                 Effect::WatchHandset { .. } => {}
-                Effect::SendToLink { link, .. } => panic!("no link is called {link}"),
+                other @ (Effect::SendToLink { .. } | Effect::CallBack { .. }) => panic!("there is no link: {other:?}"),
             }
         }
     }
