@@ -57,7 +57,8 @@ scale_put_accounts() {
     first=$took
     row "accounts: $((count / 2)) put by smscctl apply" "$(awk -v v="$first" 'BEGIN { printf "%.1f", v }') s" "" ""
     scale_timed node_ctl "$leader" apply "$CLUSTER_DIR/second.toml"
-    figure "  $((count - count / 2)) more" "$took" "$(awk -v v="$first" 'BEGIN { print v * 1.5 }')" at-most s
+    # Three times as long if each cost as much as there are.
+    figure "  $((count - count / 2)) more" "$took" "$(awk -v v="$first" 'BEGIN { print v * 2 }')" at-most s
     scale_timed node_ctl "$leader" account list
     figure "  smscctl account list" "$took" "$SCALE_LIST_S" at-most s
 }
@@ -108,7 +109,7 @@ scale_restart() {
 }
 
 bench_scale() {
-    local accounts=$1 took rss outage run values=() fresh fresh_rss size
+    local accounts=$1 took rss outage run report values=() fresh fresh_rss size
     bench_cluster
     heading
     scale_restart
@@ -121,17 +122,21 @@ bench_scale() {
     figure "  from the start until the nodes serve" "$took" "$(awk -v v="$fresh" 'BEGIN { print v + 1 }')" at-most s
     figure "  memory of the largest node" "$rss" 200 at-most MB
     row "    for each account" "$(awk -v a="$fresh_rss" -v b="$rss" -v n="$accounts" 'BEGIN { printf "%.2f", (b - a) * 1024 / n }') kB" "" ""
+    backlog_await_whole
     for ((run = 0; run < RUNS; run++)); do
-        backlog_await_whole
         backlog_takeover
         values+=("$outage")
+        backlog_await_whole
     done
     row "  kill -9 of the leader: outage" "$(printf '%.0f' "$(median "${values[@]}")") ms" "" ""
     values=()
     for ((run = 0; run < RUNS; run++)); do
-        values+=("$(number "$(measured --sessions 8 --window 50 --seconds "$SUBMIT_S")" rate_per_s)")
+        report=$(measured --sessions 8 --window 50 --seconds "$SUBMIT_S")
+        values+=("$(number "$report" rate_per_s)")
     done
     row "  acknowledged submits, 8 sessions, window 50" "$(printf '%.0f' "$(median "${values[@]}")") /s" "" ""
+    backlog_await_waiting 0 60 || die "not all were delivered"
+    sleep "$SCALE_CHECKPOINT_S"
     for size in 20 160; do
         scale_life "$size" ""
         scale_life "$size" ", with receipt" --receipts
