@@ -180,5 +180,7 @@ mod tests {
         }
         assert!(answers(&[1, 1, 1]).await.is_err(), "it had to be asked, and is not there");
         assert!(answers(&[1]).await.is_err(), "from now on what it says counts");
+        link.note_vote(&VoteRequest::new(vote, Some(last)), &VoteResponse::new(vote, Some(last), true));
+        assert!(answers(&[1]).await.is_err(), "a vote that comes late tells nothing");
     }
 }

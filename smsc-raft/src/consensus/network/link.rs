@@ -1,7 +1,7 @@
 //! The connections to one peer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use openraft::raft::{AppendEntriesRequest, VoteRequest, VoteResponse};
@@ -16,7 +16,7 @@ use super::known::{KnownLog, OwnAnswers};
 use super::transport::{PeerError, TransportConfig, describe, with_causes};
 use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::consensus::tls::Security;
-use crate::consensus::types::{LogId, TypeConfig};
+use crate::consensus::types::{LogId, TypeConfig, Vote};
 
 /// Which of the connections; each is a TCP connection of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +62,19 @@ pub(super) struct PeerLink {
     resets: watch::Sender<u64>,
     /// Counts what the peer answered on the control lane beside pings.
     heard: AtomicU64,
-    /// What the peer's log holds for certain, until an append went further.
-    known: Mutex<Option<KnownLog>>,
+    known: Mutex<Knowledge>,
     own_answers: Arc<OwnAnswers>,
+}
+
+/// What is known of the peer's log without asking.
+#[derive(Default)]
+enum Knowledge {
+    #[default]
+    Nothing,
+    /// What its vote told, for as long as no append has gone further.
+    Told(KnownLog),
+    /// The leader of this vote has sent it an append: what the peer answers counts, and a vote that comes late does not.
+    Asked(Vote),
 }
 
 struct Dial {
@@ -144,7 +154,11 @@ impl PeerLink {
 
     /// Ends what runs on the present connections; they close when nobody uses them any more.
     pub(super) fn end_streams(&self) {
-        self.set_known(None);
+        let mut known = self.known();
+        if let Knowledge::Told(_) = &*known {
+            *known = Knowledge::Nothing;
+        }
+        drop(known);
         self.resets.send_modify(|count| *count += 1);
     }
 
@@ -155,23 +169,26 @@ impl PeerLink {
 
     /// Looks at the peer's answer to a request for its vote.
     pub(super) fn note_vote(&self, request: &VoteRequest<TypeConfig>, response: &VoteResponse<TypeConfig>) {
-        self.set_known(KnownLog::by_vote(request, response));
+        let mut known = self.known();
+        if !matches!(&*known, Knowledge::Asked(vote) if vote.leader_id == request.vote.leader_id) {
+            *known = KnownLog::by_vote(request, response).map_or(Knowledge::Nothing, Knowledge::Told);
+        }
     }
 
-    /// The answer to an append that the peer need not be asked for, see [`KnownLog`]. Asked for every append, in order:
-    /// from the first on that has to be sent, what the peer says counts.
+    /// The answer to the first append of a stream, if the peer need not be asked for it, see [`KnownLog`]. From the first
+    /// on that has to be sent, what the peer says counts.
     pub(super) fn known_answer(&self, append: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = known.as_ref().and_then(|known| known.answer(append));
+        let mut known = self.known();
+        let answer = if let Knowledge::Told(log) = &*known { log.answer(append) } else { None };
         match answer {
             Some(_) => self.own_answers.note(),
-            None => *known = None,
+            None => *known = Knowledge::Asked(append.vote),
         }
         answer
     }
 
-    fn set_known(&self, known: Option<KnownLog>) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    fn known(&self) -> MutexGuard<'_, Knowledge> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The peer has answered on the control lane just now.
