@@ -26,6 +26,8 @@ use super::{LinkEvent, LinkShared, Reported};
 use super::{inbound, outbound};
 use crate::clock::{Clock as _, SystemClock};
 
+/// Messages that may wait to be cancelled at the message centre.
+const CALLS_WAITING_MAX: usize = 4096;
 /// How often receipts that wait for their message look for it.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a receipt waits at least: its message's acceptance may be on its way through the log.
@@ -99,6 +101,8 @@ pub(super) struct LinkTask {
     told: (usize, Option<MonoTime>),
     /// cancel_sm that wait for their answers.
     calls: Calls,
+    /// Messages that are to be cancelled once there is room for more.
+    to_call: VecDeque<(Arc<Message>, oneshot::Sender<bool>)>,
     row: LinkBoardRow,
     board_at: MonoTime,
     look_at: MonoTime,
@@ -143,6 +147,7 @@ impl LinkTask {
             recording: HashMap::new(),
             told: (0, None),
             calls: Calls::default(),
+            to_call: VecDeque::new(),
             board_at: now,
             look_at: now,
             stop: None,
@@ -241,7 +246,7 @@ impl LinkTask {
                 self.core.offer(SystemClock.mono(), now_ms, message, &destination);
             }
             ToLink::Recorded(id) => self.recorded(id),
-            ToLink::CallBack { message, done } => self.call_back(&message, done),
+            ToLink::CallBack { message, done } => self.call_back(message, done),
             ToLink::Stop(deadline) => {
                 self.stop = Some(self.stop.map_or(deadline, |stop| stop.min(deadline)));
                 self.core.pause();
@@ -249,25 +254,45 @@ impl LinkTask {
         }
     }
 
-    /// Asks the message centre to cancel all parts of a message that it has not reported on.
-    fn call_back(&mut self, message: &Arc<Message>, done: oneshot::Sender<bool>) {
-        let now_ms = SystemClock.wall().as_millis();
-        let destination = (self.shared.table)().towards(&self.link.name, message, now_ms);
-        let cancels = outbound::cancel_sms(message, &destination, &self.link).unwrap_or_default();
-        let bind = self.binds.values().find(|bind| bind.up && bind.mode.can_submit());
-        let may_ask = !cancels.is_empty() && self.calls.has_room(cancels.len()) && self.stop.is_none();
-        let Some(bind) = bind.filter(|_| may_ask && self.shared.leadership.valid_now()) else {
+    fn call_back(&mut self, message: Arc<Message>, done: oneshot::Sender<bool>) {
+        if self.to_call.len() < CALLS_WAITING_MAX {
+            self.to_call.push_back((message, done));
+            self.call_next();
+        } else {
             // Whoever asked may have stopped waiting.
             let _ = done.send(false);
-            return;
-        };
-        let tokens = self.calls.begin(cancels.len(), done);
-        for (token, cancel) in tokens.zip(cancels) {
-            let body = Box::new(Body::CancelSm(cancel));
-            if bind.commands.send(ToBind::Send { token, body }).is_err() {
-                self.calls.answered(token, false);
+        }
+    }
+
+    /// Asks the message centre to cancel all parts of messages that it has not reported on, as many as there is room for.
+    fn call_next(&mut self) {
+        while let Some((message, done)) = self.to_call.pop_front() {
+            let now_ms = SystemClock.wall().as_millis();
+            let destination = (self.shared.table)().towards(&self.link.name, &message, now_ms);
+            let cancels = outbound::cancel_sms(&message, &destination, &self.link).unwrap_or_default();
+            let bind = self.binds.values().find(|bind| bind.up && bind.mode.can_submit());
+            let may_ask = !cancels.is_empty() && self.stop.is_none() && self.shared.leadership.valid_now();
+            let Some(bind) = bind.filter(|_| may_ask) else {
+                let _ = done.send(false);
+                continue;
+            };
+            if !self.calls.has_room(cancels.len()) {
+                self.to_call.push_front((message, done));
+                return;
+            }
+            let tokens = self.calls.begin(cancels.len(), done);
+            for (token, cancel) in tokens.zip(cancels) {
+                let body = Box::new(Body::CancelSm(cancel));
+                if bind.commands.send(ToBind::Send { token, body }).is_err() {
+                    self.calls.answered(token, false);
+                }
             }
         }
+    }
+
+    fn called(&mut self, token: u64, granted: bool) {
+        self.calls.answered(token, granted);
+        self.call_next();
     }
 
     fn take_event(&mut self, index: usize, event: BindEvent) {
@@ -277,9 +302,9 @@ impl LinkTask {
             BindEvent::Connecting { address } => bind.status.connecting(address),
             BindEvent::Bound { version } => self.bound(index, version),
             BindEvent::Answered { token, status, .. } if is_call(token) => {
-                self.calls.answered(token, status == CommandStatus::ESME_ROK);
+                self.called(token, status == CommandStatus::ESME_ROK);
             }
-            BindEvent::Lost { token } if is_call(token) => self.calls.answered(token, false),
+            BindEvent::Lost { token } if is_call(token) => self.called(token, false),
             BindEvent::Answered { token, status, message_id } => self.core.answered(now, token, status, message_id),
             BindEvent::Lost { token } => self.core.lost(token),
             BindEvent::Request { session, ticket, body } => {

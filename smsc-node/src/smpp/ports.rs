@@ -75,7 +75,7 @@ pub trait Centre: Send + Sync + 'static {
     fn outcome(&self, id: u64, within: Duration) -> Pin<Box<dyn Future<Output = io::Result<Found>> + Send>>;
 
     /// Has other message centres cancel messages that they have accepted, and ends those that they do; whether any was.
-    /// Takes no longer than they may take to answer.
+    /// Takes as long as they may take to answer, and longer if much is asked of them at once.
     fn call_back(&self, messages: Vec<Arc<Message>>) -> Pin<Box<dyn Future<Output = bool> + Send>>;
 
     /// How much waits.
