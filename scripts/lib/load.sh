@@ -97,5 +97,5 @@ bench_load() {
             -v hz="$(getconf CLK_TCK)" -v s="$((SECONDS - begun))" \
             'BEGIN { part = (used - before) * 100 / hz / s; if (part >= 1) printf " %s %.0f", name, part }'
     done < <(load_threads "$node")
-    printf '\nmemory of the largest node: %s MB, with %s messages waiting\n' "$(largest_resident_mb)" "$(cluster_number waiting)"
+    printf '\nmemory of the largest node: %s MB, with %s messages waiting\n' "$(largest_resident_mb)" "$(cluster_number waiting || echo unknown)"
 }

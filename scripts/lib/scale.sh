@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# scripts/bench scale: what bound sessions, accounts and the life of a message cost. Sourced by scripts/bench, whose figures and smsc_load it
-# uses, and backlog.sh, whose takeover it measures.
+# scripts/bench scale: what bound sessions, accounts and the life of a message cost. Sourced by scripts/bench, whose figures
+# and smsc_load it uses, after backlog.sh, whose takeover it measures.
 
 SCALE_SESSIONS=(1000 1000) # of two accounts: one may have no more, a node no more than their sum
 SCALE_HELD_S=15            # for which they are bound
@@ -40,7 +40,7 @@ scale_sessions() {
     done
     CHILDREN+=("${loads[@]}")
     sleep "$SCALE_READ_AFTER_S"
-    bound=$(cluster_number sessions)
+    bound=$(cluster_number sessions) || die "no node answers"
     after=$(resident_mb "${PIDS[$leader]}")
     for load in "${loads[@]}"; do wait "$load" || die "smsc-load: $(cat "$CLUSTER_DIR"/load?)"; done
     figure "bound sessions" "$bound" $((SCALE_SESSIONS[0] + SCALE_SESSIONS[1])) at-least ""

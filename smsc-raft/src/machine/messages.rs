@@ -246,7 +246,7 @@ impl Machine {
         }
         let state = command.state();
         if let Some(handed) = &message.handed {
-            // It cannot be called back.
+            // Another message centre has it: whoever asks is told so, and has it cancelled there.
             if state == MessageState::Deleted && !command.account.is_empty() {
                 return Ok(Outcome::Waiting(Box::new(Arc::unwrap_or_clone(message))));
             }
