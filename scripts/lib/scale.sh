@@ -26,15 +26,15 @@ scale_timed() {
 }
 
 scale_sessions() {
-    local leader before after load accounts=() loads=() i bound
+    local leader before after load names=() loads=() i bound
     leader=$(cluster_leader) || die "no node leads"
     for i in "${!SCALE_SESSIONS[@]}"; do
-        accounts+=("many$i")
+        names+=("many$i")
         leader_ctl account put "many$i" --password bench --binds-max "${SCALE_SESSIONS[$i]}" --window 10
     done
     before=$(resident_mb "${PIDS[$leader]}")
-    for i in "${!accounts[@]}"; do
-        smsc_load --system-id "${accounts[$i]}" --password bench --sessions "${SCALE_SESSIONS[$i]}" --window 2 \
+    for i in "${!names[@]}"; do
+        smsc_load --system-id "${names[$i]}" --password bench --sessions "${SCALE_SESSIONS[$i]}" --window 2 \
             --rate 100 --seconds "$SCALE_HELD_S" --connect-timeout-ms 5000 --strict >"$CLUSTER_DIR/load$i" &
         loads+=("$!")
     done
