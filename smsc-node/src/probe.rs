@@ -299,18 +299,25 @@ impl<F: FnMut(ProbeEvent)> Probe<'_, F> {
                 line.stream.write_all(&self.requests.submit).await?;
                 line.answer_to(sequence).await
             })
-            .await
-            .inspect_err(|_| self.summary.unknown += 1)?;
-            refusal(CommandId::SUBMIT_SM, answer.status).inspect_err(|_| self.summary.refused += 1)?;
-            let id = match &answer.body {
-                Body::SubmitSmResp(response) => response.message_id.as_ref().and_then(|id| decimal(id.as_bytes())),
-                _ => None,
-            };
-            self.acked(sent, id);
+            .await;
+            let done = self.answered(sent, answer);
+            // Those as well that came on a connection that is lost.
             for id in line.receipts.drain(..) {
                 (self.on_event)(ProbeEvent::Receipt { id });
             }
+            done?;
         }
+    }
+
+    fn answered(&mut self, sent: Instant, answer: Result<Pdu, ProbeFailure>) -> Result<(), ProbeFailure> {
+        let answer = answer.inspect_err(|_| self.summary.unknown += 1)?;
+        refusal(CommandId::SUBMIT_SM, answer.status).inspect_err(|_| self.summary.refused += 1)?;
+        let id = match &answer.body {
+            Body::SubmitSmResp(response) => response.message_id.as_ref().and_then(|id| decimal(id.as_bytes())),
+            _ => None,
+        };
+        self.acked(sent, id);
+        Ok(())
     }
 
     fn acked(&mut self, sent: Instant, id: Option<u64>) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use clap::Parser;
-use smsc_node::probe::{self, ProbeEvent, ProbeOptions};
+use smsc_node::probe::{self, ProbeEvent, ProbeOptions, ProbeSummary};
 use smsc_proto::frame::Framer;
 use smsc_proto::pdu::{Body, DeliverSm, Pdu, QuerySmResp, QuerySmResult, SubmitSmResp};
 use smsc_proto::receipt::ReceiptState;
@@ -253,29 +253,49 @@ fn a_rate_is_kept() {
     assert!((190..=210).contains(&report.acked), "{report}");
 }
 
-#[test]
-fn the_probe_measures_an_outage() {
+/// What the probe tells until the 50th submission has cost it its connection and it has another.
+fn probed_through_an_outage(change: impl FnOnce(&mut ProbeOptions)) -> (ProbeSummary, Vec<ProbeEvent>) {
     let centre = Centre::start(Faults { connection_closed: 50, ..Faults::default() });
     let mut options = ProbeOptions::new(centre.address, "esme1", "secret1");
     options.retry_interval = Duration::from_millis(1);
+    change(&mut options);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut outages = Vec::new();
+    let mut events = Vec::new();
     let summary = runtime.block_on(async {
         let (found, stop) = tokio::sync::oneshot::channel();
         let mut found = Some(found);
         let stop = async { stop.await.expect("the sender lives until the outage") };
         let probing = probe::run(&options, stop, |event| {
-            if let ProbeEvent::Outage(outage) = event {
-                outages.push(outage);
+            if let ProbeEvent::Outage(_) = event {
                 found.take().map(|found| found.send(()));
             }
+            events.push(event);
         });
         tokio::time::timeout(Duration::from_secs(10), probing).await.expect("an outage").expect("valid options")
     });
+    (summary, events)
+}
+
+#[test]
+fn the_probe_measures_an_outage() {
+    let (summary, events) = probed_through_an_outage(|_| ());
     assert_eq!((summary.outages, summary.unknown, summary.down_since), (1, 1, None));
     assert!(summary.acked >= 50, "{summary:?}");
-    let outage = &outages[0];
+    let outage =
+        events.iter().find_map(|event| if let ProbeEvent::Outage(outage) = event { Some(outage) } else { None });
+    let outage = outage.expect("it stopped there");
     assert_eq!(outage.connects, 1, "{outage:?}");
     assert!(outage.noticed_after <= outage.duration && outage.duration < Duration::from_secs(1), "{outage:?}");
     assert_eq!(outage.cause, "closed by the SMS centre");
+}
+
+#[test]
+fn the_probe_tells_of_receipts_that_came_before_the_connection_was_lost() {
+    let (_, events) = probed_through_an_outage(|options| {
+        options.receipts = true;
+        options.text = "a text of 20 octets.".to_owned();
+    });
+    let told = |wanted: u64| events.iter().any(|event| matches!(event, ProbeEvent::Receipt { id } if *id == wanted));
+    let missed: Vec<u64> = (1..50).filter(|id| !told(*id)).collect();
+    assert!(missed.is_empty(), "{missed:?}");
 }
