@@ -24,14 +24,9 @@ impl Machine {
         outcomes: &mut Vec<Outcome>,
         changes: &mut Vec<Change>,
     ) -> io::Result<()> {
-        self.begin(at, batch.version, batch.stamp_ms, changes)?;
-        outcomes.reserve(batch.commands.len());
-        changes.reserve(batch.commands.len());
-        for command in batch.commands {
-            outcomes.push(self.apply_command(at, command, changes)?);
-        }
-        self.applied = Some(at);
-        Ok(())
+        let model::Batch { version, stamp_ms, commands } = batch;
+        self.begin(at, version, stamp_ms, changes)?;
+        self.apply_commands(at, commands.into_iter().map(Ok), outcomes, changes)
     }
 
     /// As [`apply`](Self::apply), with an encoded [`model::Batch`].
@@ -48,13 +43,7 @@ impl Machine {
         let corrupt = |error| io::Error::new(io::ErrorKind::InvalidData, format!("log entry {}: {error}", at.index));
         let batch = EncodedBatch::open(encoded).map_err(corrupt)?;
         self.begin(at, batch.version, batch.stamp_ms, changes)?;
-        outcomes.reserve(batch.count);
-        changes.reserve(batch.count);
-        for command in batch {
-            outcomes.push(self.apply_command(at, command.map_err(corrupt)?, changes)?);
-        }
-        self.applied = Some(at);
-        Ok(())
+        self.apply_commands(at, batch.map(|command| command.map_err(corrupt)), outcomes, changes)
     }
 
     /// Begins with an entry.
@@ -70,19 +59,24 @@ impl Machine {
         self.promote_scheduled(changes)
     }
 
-    fn apply_command(
+    fn apply_commands(
         &mut self,
         at: Applied,
-        command: model::Command,
+        commands: impl ExactSizeIterator<Item = io::Result<model::Command>>,
+        outcomes: &mut Vec<Outcome>,
         changes: &mut Vec<Change>,
-    ) -> io::Result<Outcome> {
-        match command.op {
-            Some(op) => self.apply_op(op, changes),
-            None => {
+    ) -> io::Result<()> {
+        outcomes.reserve(commands.len());
+        changes.reserve(commands.len());
+        for command in commands {
+            let Some(op) = command?.op else {
                 let text = format!("log entry {} holds a command unknown to this version: upgrade this node", at.index);
-                Err(io::Error::new(io::ErrorKind::Unsupported, text))
-            }
+                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            };
+            outcomes.push(self.apply_op(op, changes)?);
         }
+        self.applied = Some(at);
+        Ok(())
     }
 
     /// Applies an entry that carries no commands: a new leader's blank one, or a change of the membership.

@@ -18,8 +18,8 @@ const COMMANDS: u32 = 3;
 pub(super) struct EncodedBatch {
     pub version: u32,
     pub stamp_ms: u64,
-    /// How many commands there are.
-    pub count: usize,
+    /// Commands that are not read yet.
+    left: usize,
     rest: Bytes,
 }
 
@@ -27,7 +27,7 @@ impl EncodedBatch {
     /// # Errors
     /// The bytes are no batch.
     pub fn open(encoded: &Bytes) -> Result<Self, DecodeError> {
-        let mut batch = Self { version: 0, stamp_ms: 0, count: 0, rest: encoded.clone() };
+        let mut batch = Self { version: 0, stamp_ms: 0, left: 0, rest: encoded.clone() };
         let mut rest = encoded.as_ref();
         while rest.has_remaining() {
             let (tag, wire_type) = decode_key(&mut rest)?;
@@ -36,7 +36,7 @@ impl EncodedBatch {
                 VERSION => uint32::merge(wire_type, &mut batch.version, &mut rest, context)?,
                 STAMP_MS => uint64::merge(wire_type, &mut batch.stamp_ms, &mut rest, context)?,
                 _ => {
-                    batch.count += usize::from(tag == COMMANDS);
+                    batch.left += usize::from(tag == COMMANDS);
                     skip_field(wire_type, tag, &mut rest, context)?;
                 }
             }
@@ -48,6 +48,7 @@ impl EncodedBatch {
         while self.rest.has_remaining() {
             let (tag, wire_type) = decode_key(&mut self.rest)?;
             if tag == COMMANDS {
+                self.left = self.left.saturating_sub(1);
                 let mut command = Command::default();
                 message::merge(wire_type, &mut command, &mut self.rest, DecodeContext::default())?;
                 return Ok(Some(command));
@@ -65,7 +66,13 @@ impl Iterator for EncodedBatch {
     fn next(&mut self) -> Option<Self::Item> {
         self.next_command().transpose()
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
 }
+
+impl ExactSizeIterator for EncodedBatch {}
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +97,7 @@ mod tests {
         let whole = batch();
         let encoded = EncodedBatch::open(&whole.encode_to_vec().into()).unwrap();
         assert_eq!((encoded.version, encoded.stamp_ms), (whole.version, whole.stamp_ms));
-        assert_eq!(encoded.count, whole.commands.len());
+        assert_eq!(encoded.len(), whole.commands.len());
         assert_eq!(encoded.collect::<Result<Vec<_>, _>>().unwrap(), whole.commands);
     }
 
@@ -101,7 +108,7 @@ mod tests {
         message::encode(9, &commands[0], &mut bytes);
         message::encode(COMMANDS, &commands[1], &mut bytes);
         let encoded = EncodedBatch::open(&bytes.into()).unwrap();
-        assert_eq!(encoded.count, 4);
+        assert_eq!(encoded.len(), 4);
         let read = encoded.collect::<Result<Vec<_>, _>>().unwrap();
         assert_eq!(read, [commands.as_slice(), &commands[1..2]].concat());
     }

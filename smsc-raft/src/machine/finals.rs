@@ -223,7 +223,9 @@ fn read_block(base: &dyn Base, block: u64) -> io::Result<FinalBlock> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::base::MemoryBase;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::super::base::{MemoryBase, Row};
     use super::*;
 
     fn checkpoint(finals: &mut Finals, base: &mut MemoryBase) {
@@ -265,16 +267,22 @@ mod tests {
     }
 
     /// Counts the reads.
-    struct Counting<'b>(&'b MemoryBase, std::sync::atomic::AtomicUsize);
+    struct Counting<'b>(&'b MemoryBase, AtomicU64);
+
+    impl Counting<'_> {
+        fn reads(&self) -> u64 {
+            self.1.load(Ordering::Relaxed)
+        }
+    }
 
     impl Base for Counting<'_> {
         fn get(&self, table: TableId, key: &[u8]) -> io::Result<Option<Bytes>> {
-            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.1.fetch_add(1, Ordering::Relaxed);
             self.0.get(table, key)
         }
 
-        fn range(&self, table: TableId, from: Bound<&[u8]>, limit: usize) -> io::Result<Vec<super::super::base::Row>> {
-            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        fn range(&self, table: TableId, from: Bound<&[u8]>, limit: usize) -> io::Result<Vec<Row>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
             self.0.range(table, from, limit)
         }
     }
@@ -296,10 +304,10 @@ mod tests {
         let mut from = 0;
         let mut passes = 0;
         while passes < 2 {
-            let before = base.1.load(std::sync::atomic::Ordering::Relaxed);
+            let before = base.reads();
             from = finals.purge(&base, from, 5, 64).unwrap();
             passes += u32::from(from == 0);
-            let reads = base.1.load(std::sync::atomic::Ordering::Relaxed) - before;
+            let reads = base.reads() - before;
             assert!(reads <= 2 * 64 + 4, "{reads} reads in one step");
         }
         // The second pass has only the two that are left to look at, frozen or not.
@@ -307,9 +315,9 @@ mod tests {
             if freeze {
                 finals.freeze();
             }
-            let before = base.1.load(std::sync::atomic::Ordering::Relaxed);
+            let before = base.reads();
             assert_eq!(finals.purge(&base, 0, 5, 64).unwrap(), 0);
-            let reads = base.1.load(std::sync::atomic::Ordering::Relaxed) - before;
+            let reads = base.reads() - before;
             assert!(reads <= 12, "{reads} reads");
         }
         // One that comes late is seen all the same.

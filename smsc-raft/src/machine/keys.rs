@@ -233,6 +233,8 @@ macro_rules! record_value {
 }
 
 record_value! {
+    model::Message => message_weight,
+    model::Account => |account| 256 + account.short_codes.len() * 32,
     model::Queue => |queue| 64 + queue.key.len(),
     model::SessionRecord => |_| 256,
     model::Route => |_| 128,
@@ -249,31 +251,23 @@ record_value! {
     model::FinalBlock => |block| 256 * block.records.len(),
 }
 
-impl Value for Arc<model::Account> {
+impl<V: Value> Value for Arc<V> {
     fn encode(&self) -> Bytes {
-        Bytes::from(self.encode_to_vec())
+        V::encode(self)
     }
     fn decode(bytes: Bytes) -> Option<Self> {
-        model::Account::decode(bytes).ok().map(Arc::new)
+        V::decode(bytes).map(Arc::new)
     }
     fn weight(&self) -> usize {
-        256 + self.short_codes.len() * 32
+        V::weight(self)
     }
 }
 
-impl Value for Arc<model::Message> {
-    fn encode(&self) -> Bytes {
-        Bytes::from(self.encode_to_vec())
-    }
-    fn decode(bytes: Bytes) -> Option<Self> {
-        model::Message::decode(bytes).ok().map(Arc::new)
-    }
-    fn weight(&self) -> usize {
-        let Some(submission) = &self.submission else {
-            return 64;
-        };
-        700 + submission.short_message.len() + submission.tlvs.len() + 64 * self.attempt_log.len()
-    }
+fn message_weight(message: &model::Message) -> usize {
+    let Some(submission) = &message.submission else {
+        return 64;
+    };
+    700 + submission.short_message.len() + submission.tlvs.len() + 64 * message.attempt_log.len()
 }
 
 #[cfg(test)]

@@ -104,9 +104,11 @@ fn size(entry: &Entry) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
     use bytes::Bytes;
     use openraft::EntryPayload;
-
     use openraft::raft::{VoteRequest, VoteResponse};
     use tokio::runtime::Handle;
 
@@ -161,8 +163,8 @@ mod tests {
     #[tokio::test]
     async fn what_a_vote_told_is_answered_without_the_peer_until_an_append_goes_further() {
         let security = Security::plaintext("127.0.0.1:0".parse().expect("an address")).expect("loopback");
-        let config = TransportConfig::for_heartbeat(std::time::Duration::from_millis(50), true);
-        let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+        let config = TransportConfig::for_heartbeat(Duration::from_millis(50), true);
+        let gone = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
         let own_answers = Arc::default();
         let link = PeerLink::new(2, &gone.to_string(), &security, &config, &Handle::current(), own_answers);
         let link = Arc::new(link);
