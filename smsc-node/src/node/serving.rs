@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use smsc_raft::leadership::Leadership;
 use smsc_raft::machine::keys::QueueKey;
-use smsc_raft::model::{Command, Finish, Message, MessageState, QueueKind, Submission, command::Op};
+use smsc_raft::model::{Command, Message, MessageState, QueueKind, Submission, command::Op};
 use smsc_raft::outcome::Outcome;
 use smsc_raft::store::{ProposeError, Store};
 use tokio::sync::mpsc;
@@ -23,11 +23,11 @@ use crate::delivery::ends::Ends;
 use crate::delivery::pace::Pace;
 use crate::ha::IpHold;
 use crate::ha::tickle::TickleRun;
-use crate::link::outbound::segment_count;
 use crate::link::{LinkParts, Links};
 use crate::listen::ListenError;
 use crate::smpp::listener::{Newcomers, Ports, QuietPorts, Records, ServerParts, SmppServer};
 use crate::smpp::ports::{Between, Centre, Directory, Done, Found, Waiting};
+use crate::smpp::query;
 
 /// How long an earlier leader on this host (a laptop's cluster) may take to close its listener, and how often it is
 /// looked whether it has.
@@ -201,15 +201,7 @@ struct StoreCentre {
 
 /// The end of a message that another message centre has cancelled; whether it is that end.
 async fn called_back(state: &NodeState, ends: &Ends, message: &Message) -> bool {
-    let (directory, at_ms) = (state.directory(), SystemClock.wall().as_millis());
-    let finish = Finish {
-        segments: message.submission.as_ref().map_or(0, segment_count),
-        id: message.id,
-        state: MessageState::Deleted as i32,
-        at_ms,
-        receipt: directory.routes.deletion_receipt(message, at_ms, directory.settings.receipt_validity_s),
-        ..Finish::default()
-    };
+    let finish = query::deletion(message, &state.directory(), SystemClock.wall());
     match state.store.propose(Op::Finish(finish)).await {
         Ok(outcome @ Outcome::Finished { .. }) => {
             ends.tell(&outcome);

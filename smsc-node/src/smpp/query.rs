@@ -154,16 +154,20 @@ pub fn cancel(
     if !own || !there {
         return Err(failed);
     }
+    Ok(Finish { account: account.system_id.clone(), ..deletion(message, directory, now) })
+}
+
+/// What to propose for a message that was cancelled, whoever had it.
+pub fn deletion(message: &Message, directory: &Directory, now: WallTime) -> Finish {
     let at_ms = now.as_millis();
-    Ok(Finish {
+    Finish {
         segments: message.submission.as_ref().map_or(0, segment_count),
         id: message.id,
         state: model::MessageState::Deleted as i32,
         at_ms,
         receipt: directory.routes.deletion_receipt(message, at_ms, directory.settings.receipt_validity_s),
-        account: account.system_id.clone(),
         ..Finish::default()
-    })
+    }
 }
 
 /// What to propose for replace_sm.
