@@ -60,6 +60,17 @@ backlog_takeover() {
     start_node "$leader"
 }
 
+# Kills the leader $1 times, whole nodes each time: sets `takeover`, the median outage, milliseconds.
+backlog_takeovers() {
+    local run outage outages=()
+    for ((run = 0; run < $1; run++)); do
+        backlog_takeover
+        outages+=("$outage")
+        backlog_await_whole
+    done
+    takeover=$(median "${outages[@]}")
+}
+
 # Submits until $1 messages wait. Where attempts do not keep up, submissions are refused, and others made for them.
 backlog_store() {
     local waiting=0 deadline=$((SECONDS + BACKLOG_STORE_S * $1 / 1000000))
@@ -109,13 +120,7 @@ backlog_measure() {
     done
     p99=$(median "${values[@]}")
     rss=$(largest_resident_mb)
-    values=()
-    for ((run = 0; run < BACKLOG_TAKEOVERS; run++)); do
-        backlog_takeover
-        values+=("$outage")
-        backlog_await_whole
-    done
-    takeover=$(median "${values[@]}")
+    backlog_takeovers "$BACKLOG_TAKEOVERS"
     live=$(backlog_metric max smsc_store_live_bytes)
     disk=$(backlog_metric max smsc_store_file_bytes)
     all=$(backlog_disk)

@@ -109,7 +109,7 @@ scale_restart() {
 }
 
 bench_scale() {
-    local accounts=$1 took rss outage run report values=() fresh fresh_rss size
+    local accounts=$1 took rss takeover run report values=() fresh fresh_rss size
     bench_cluster
     heading
     scale_restart
@@ -123,13 +123,8 @@ bench_scale() {
     figure "  memory of the largest node" "$rss" 200 at-most MB
     row "    for each account" "$(awk -v a="$fresh_rss" -v b="$rss" -v n="$accounts" 'BEGIN { printf "%.2f", (b - a) * 1024 / n }') kB" "" ""
     backlog_await_whole
-    for ((run = 0; run < RUNS; run++)); do
-        backlog_takeover
-        values+=("$outage")
-        backlog_await_whole
-    done
-    row "  kill -9 of the leader: outage" "$(printf '%.0f' "$(median "${values[@]}")") ms" "" ""
-    values=()
+    backlog_takeovers "$RUNS"
+    row "  kill -9 of the leader: outage" "$(printf '%.0f' "$takeover") ms" "" ""
     for ((run = 0; run < RUNS; run++)); do
         report=$(measured --sessions 8 --window 50 --seconds "$SUBMIT_S")
         values+=("$(number "$report" rate_per_s)")

@@ -2,10 +2,14 @@
 //!
 //! `scripts/bench micro submission`.
 
+// Of smsc-proto's benches.
+#[path = "../../smsc-proto/benches/sample/mod.rs"]
+mod sample;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use divan::{AllocProfiler, Bencher};
 use smsc_node::delivery::route::{LINK_HANDSET, Query, RouteTable, Routed};
 use smsc_node::smpp::ports::{Directory, Routes};
@@ -14,8 +18,7 @@ use smsc_proto::command::SequenceNumber;
 use smsc_proto::pdu::{Body, Pdu, SubmitSm};
 use smsc_proto::status::RefusalStatus;
 use smsc_proto::time::WallTime;
-use smsc_proto::tlv::{Tag, Tlvs};
-use smsc_proto::types::{Address, InterfaceVersion, Npi, RegisteredDelivery, Ton};
+use smsc_proto::types::InterfaceVersion;
 use smsc_raft::model::handset_range::Behaviour;
 use smsc_raft::model::{Account, HandsetRange, Message, Settings, Submission};
 use tikv_jemallocator::Jemalloc;
@@ -54,20 +57,7 @@ fn directory() -> Directory {
 
 /// As it comes out of the receive buffer.
 fn submit_sm(octets: usize) -> SubmitSm {
-    let text = Bytes::from(vec![b'x'; octets]);
-    let mut tlvs = Tlvs::new();
-    let fits = octets <= 254;
-    if !fits {
-        tlvs.push(Tag::MESSAGE_PAYLOAD, &text).expect("it is short enough");
-    }
-    let submit = SubmitSm {
-        source_addr: Address::new(Ton::UNKNOWN, Npi::ISDN, "1000").expect("short"),
-        destination_addr: Address::international("15550001234").expect("short"),
-        registered_delivery: RegisteredDelivery(1),
-        short_message: if fits { text } else { Bytes::new() },
-        tlvs,
-        ..SubmitSm::default()
-    };
+    let submit = sample::submit_sm(octets);
     let mut buffer = BytesMut::new();
     Pdu::new(SequenceNumber::FIRST, Body::SubmitSm(submit)).encode(&mut buffer).expect("it fits");
     match Pdu::decode(buffer.freeze()).expect("just encoded").body {

@@ -3,13 +3,15 @@
 //! `scripts/bench micro pdu`. The frames that are read share one receive buffer, as they do behind a
 //! [`Framer`](smsc_proto::frame::Framer).
 
-use bytes::{Bytes, BytesMut};
+mod sample;
+
+use bytes::BytesMut;
 use divan::counter::BytesCount;
 use divan::{AllocProfiler, Bencher};
 use smsc_proto::command::SequenceNumber;
-use smsc_proto::pdu::{Body, DeliverSm, Pdu, SubmitSm, SubmitSmResp};
+use smsc_proto::pdu::{Body, DeliverSm, Pdu, SubmitSmResp};
 use smsc_proto::tlv::{Tag, Tlvs};
-use smsc_proto::types::{Address, EsmClass, MessageId, Npi, RegisteredDelivery, Ton};
+use smsc_proto::types::{Address, EsmClass, MessageId, Npi, Ton};
 use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
@@ -24,30 +26,12 @@ fn main() {
     divan::main();
 }
 
-/// A short text stands in short_message, a long one in message_payload.
-fn submit_sm(octets: usize) -> Body {
-    let text = Bytes::from(vec![b'x'; octets]);
-    let mut tlvs = Tlvs::new();
-    let fits = octets <= 254;
-    if !fits {
-        tlvs.push(Tag::MESSAGE_PAYLOAD, &text).expect("it is short enough");
-    }
-    Body::SubmitSm(SubmitSm {
-        source_addr: Address::new(Ton::UNKNOWN, Npi::ISDN, "1000").expect("short"),
-        destination_addr: Address::international("15550001234").expect("short"),
-        registered_delivery: RegisteredDelivery(1),
-        short_message: if fits { text } else { Bytes::new() },
-        tlvs,
-        ..SubmitSm::default()
-    })
-}
-
 fn pdu(name: &str) -> Pdu {
     let id = MessageId::new("1234567890123456789").expect("short");
     let body = match name {
-        "submit_sm/20" => submit_sm(20),
-        "submit_sm/160" => submit_sm(160),
-        "submit_sm/2000" => submit_sm(2_000),
+        "submit_sm/20" => Body::SubmitSm(sample::submit_sm(20)),
+        "submit_sm/160" => Body::SubmitSm(sample::submit_sm(160)),
+        "submit_sm/2000" => Body::SubmitSm(sample::submit_sm(2_000)),
         "submit_sm_resp" => Body::SubmitSmResp(SubmitSmResp { message_id: Some(id), ..SubmitSmResp::default() }),
         _ => {
             let mut tlvs = Tlvs::new();

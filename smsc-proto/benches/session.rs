@@ -3,15 +3,17 @@
 //! `scripts/bench micro session`. Reading and writing are those of a connection: room is made in the input before what
 //! was read is put there, and what was written is taken from the front of the output.
 
+mod sample;
+
 use bytes::{Buf as _, BytesMut};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
 use smsc_proto::command::SequenceNumber;
-use smsc_proto::pdu::{Bind, Body, DeliverSm, DeliverSmResp, EnquireLink, Pdu, SubmitSm, SubmitSmResp};
+use smsc_proto::pdu::{Bind, Body, DeliverSm, DeliverSmResp, EnquireLink, Pdu, SubmitSmResp};
 use smsc_proto::session::{Event, Session, SessionConfig, Side, Ticket};
 use smsc_proto::status::CommandStatus;
 use smsc_proto::time::MonoTime;
-use smsc_proto::types::{Address, BindMode, InterfaceVersion, MessageId, Npi, RegisteredDelivery, SystemId, Ton};
+use smsc_proto::types::{Address, BindMode, InterfaceVersion, MessageId, Npi, SystemId, Ton};
 use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
@@ -78,6 +80,14 @@ impl Bound {
         }
     }
 
+    /// A read of requests to the write of their answers.
+    fn exchange(&mut self, octets: &[u8]) -> usize {
+        self.read(octets);
+        self.take();
+        self.answer();
+        self.write()
+    }
+
     fn write(&mut self) -> usize {
         let count = self.session.output().len();
         self.session.output().advance(count);
@@ -93,13 +103,7 @@ fn wire(sequence: u32, body: Body) -> BytesMut {
 
 /// So many submit_sm, one behind the other.
 fn submits(count: usize) -> BytesMut {
-    let submit = SubmitSm {
-        source_addr: Address::new(Ton::UNKNOWN, Npi::ISDN, "1000").expect("short"),
-        destination_addr: Address::international("15550001234").expect("short"),
-        registered_delivery: RegisteredDelivery(1),
-        short_message: TEXT.into(),
-        ..SubmitSm::default()
-    };
+    let submit = sample::submit_sm(160);
     let mut octets = BytesMut::new();
     for sequence in 2..count + 2 {
         octets.unsplit(wire(u32::try_from(sequence).expect("few"), Body::SubmitSm(submit.clone())));
@@ -112,12 +116,7 @@ fn submits(count: usize) -> BytesMut {
 fn submit_sm(bencher: Bencher, window: usize) {
     let mut bound = Bound::new(InterfaceVersion::V3_4);
     let octets = submits(window);
-    bencher.counter(ItemsCount::new(window)).bench_local(|| {
-        bound.read(&octets);
-        bound.take();
-        bound.answer();
-        bound.write()
-    });
+    bencher.counter(ItemsCount::new(window)).bench_local(|| bound.exchange(&octets));
 }
 
 /// The same in v5.0, whose answers tell how near to overload the message centre is.
@@ -126,12 +125,7 @@ fn submit_sm_v5(bencher: Bencher, window: usize) {
     let mut bound = Bound::new(InterfaceVersion::V5_0);
     bound.session.set_congestion(Some(0));
     let octets = submits(window);
-    bencher.counter(ItemsCount::new(window)).bench_local(|| {
-        bound.read(&octets);
-        bound.take();
-        bound.answer();
-        bound.write()
-    });
+    bencher.counter(ItemsCount::new(window)).bench_local(|| bound.exchange(&octets));
 }
 
 /// So many submit_sm that come in pieces of one segment of TCP each.
