@@ -8,5 +8,6 @@ mod clients;
 mod faults;
 mod hostile;
 mod links;
+mod members;
 mod operations;
 mod pair;

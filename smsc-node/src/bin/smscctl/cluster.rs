@@ -33,8 +33,8 @@ pub enum ClusterCommand {
         #[arg(long)]
         name: String,
         /// Where its peers reach it, host:port.
-        #[arg(long = "raft-addr", value_name = "HOST:PORT")]
-        addr: String,
+        #[arg(long, value_name = "HOST:PORT")]
+        raft_addr: String,
         /// What it is for.
         #[arg(long, value_enum, default_value_t = RoleArg::Data)]
         role: RoleArg,
@@ -153,7 +153,10 @@ fn digests(views: &[DigestView]) -> String {
 
 /// Does it and prints.
 pub async fn run(connect: &ConnectArgs, command: ClusterCommand, format: Format) -> Result<(), Failure> {
-    let mut client = connect.client().await?;
+    let mut client = match command {
+        ClusterCommand::Join { .. } | ClusterCommand::Digest => connect.patient().client().await?,
+        _ => connect.client().await?,
+    };
     match command {
         ClusterCommand::Init { members } => {
             let count = members.len();
@@ -161,8 +164,8 @@ pub async fn run(connect: &ConnectArgs, command: ClusterCommand, format: Format)
             client.init(InitRequest { members }).await?;
             format.done(&format!("the cluster is formed of {count} members; see smscctl status"))
         }
-        ClusterCommand::Join { id, name, addr, role } => {
-            client.join(JoinRequest { member: Some(member(id, name, addr, role)) }).await?;
+        ClusterCommand::Join { id, name, raft_addr, role } => {
+            client.join(JoinRequest { member: Some(member(id, name, raft_addr, role)) }).await?;
             format.done(&format!("node {id} has joined"))
         }
         ClusterCommand::Leave { id } => {

@@ -17,6 +17,10 @@ use crate::exit::{Failure, Kind};
 
 /// Where the packages' configuration puts the socket.
 const SOCKET_DEFAULT: &str = "/run/smsc/admin.sock";
+/// The longest that a call may take, seconds, and one that reads or moves all that is stored.
+const TIMEOUT_S: u64 = 30;
+/// See [`TIMEOUT_S`].
+const PATIENT_S: u64 = 3600;
 /// The longest that connecting to one node may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -51,9 +55,10 @@ pub struct ConnectArgs {
     /// Have the leader answer reads too; otherwise the asked node tells what it has applied.
     #[arg(long, global = true)]
     pub leader: bool,
-    /// The longest that a call may take. Seconds.
-    #[arg(long, global = true, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub timeout_s: u64,
+    /// The longest that a call may take, seconds. Without it 30, and an hour for what reads or moves all that is stored
+    /// (cluster join, cluster digest).
+    #[arg(long, global = true, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout_s: Option<u64>,
 }
 
 /// Marks calls that the leader is to answer.
@@ -97,10 +102,20 @@ impl ConnectArgs {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    /// The same, for a call that takes as long as all that is stored takes to be read or moved.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { timeout_s: self.timeout_s.or(Some(PATIENT_S)), ..self.clone() }
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_s.unwrap_or(TIMEOUT_S))
+    }
+
     async fn channel(&self) -> Result<Channel, Failure> {
         let mut tried = Vec::new();
         for (name, endpoint) in self.endpoints()? {
-            let endpoint = endpoint.connect_timeout(CONNECT_WITHIN).timeout(Duration::from_secs(self.timeout_s));
+            let endpoint = endpoint.connect_timeout(CONNECT_WITHIN).timeout(self.timeout());
             let connecting = tokio::time::timeout(CONNECT_WITHIN, endpoint.connect());
             match connecting.await {
                 Ok(Ok(channel)) => return Ok(channel),

@@ -149,6 +149,26 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// clap hands the value of a global argument down by its name in the code: one of a command that is called the same
+    /// would take its place.
+    #[test]
+    fn no_command_has_an_argument_that_is_called_as_a_global_one() {
+        fn look(command: &clap::Command, globals: &[clap::Id], path: &str) {
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name());
+                for argument in sub.get_arguments() {
+                    assert!(!globals.contains(argument.get_id()), "{path}: {}", argument.get_id());
+                }
+                look(sub, globals, &path);
+            }
+        }
+        let cli = Cli::command();
+        let globals: Vec<_> =
+            cli.get_arguments().filter(|argument| argument.is_global_set()).map(|it| it.get_id().clone()).collect();
+        assert!(globals.len() > 5);
+        look(&cli, &globals, "smscctl");
+    }
+
     #[test]
     fn what_the_scripts_call_is_understood() {
         for line in [
@@ -164,6 +184,7 @@ mod tests {
             "smscctl account put esme1 --default-alphabet latin1 --receipt-content tlvs --receipt-utc-offset-min -330",
             "smscctl list put friends 15551,15552 --account esme1",
             "smscctl cluster handover",
+            "smscctl cluster join --id 4 --name d --raft-addr 192.0.2.4:7400 --role data",
             "smscctl cert ca --dir tls --cluster demo",
             "smscctl cert node --dir tls --id 1 --name a --host 127.0.0.1",
             "smscctl link put carrier --address smsc.example.net:2775 --system-id me --password secret",
