@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod delivery;
+mod ending;
 pub mod exit;
 #[cfg(test)]
 mod fixture;

@@ -24,6 +24,8 @@ use smsc_raft::store::Store;
 
 use self::files::{Files, FilesConfig};
 
+/// The name of the thread, which only reads the store and writes files.
+pub(crate) const THREAD: &str = "smsc-cdr";
 /// Records that may wait to be written.
 const QUEUED_MAX: usize = 50_000;
 /// How long a record may wait for its way to the disk.
@@ -75,7 +77,7 @@ impl CdrWriter {
         follow(&store, sink);
         let stop = Arc::new(AtomicBool::new(false));
         let writer = Writer { store: store.clone(), config, status, stop: stop.clone(), records };
-        let thread = std::thread::Builder::new().name("smsc-cdr".to_owned()).spawn(move || writer.run())?;
+        let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || writer.run())?;
         Ok(Self { stop, thread: Some(thread), store })
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use smsc_node::ha::{
     FloatingAddress, FloatingIp, FloatingIpConfig, FloatingMode, GuardCommand, HaError, HoldState, Leadership, Lease,
-    MonoTime, guard_main,
+    MonoTime,
 };
 
 pub const VIP4: &str = "10.78.0.100";
@@ -35,11 +35,21 @@ pub struct NodeOptions {
     /// How long a claim waits for others to answer.
     pub probe_wait: Duration,
     pub addresses: &'static [(&'static str, u8, &'static str)],
+    /// Memory that it takes, MB.
+    pub memory: usize,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { valid_lft_s: 2, peer: None, loopback: false, node_id: 1, probe_wait: Duration::ZERO, addresses: VIPS }
+        Self {
+            valid_lft_s: 2,
+            peer: None,
+            loopback: false,
+            node_id: 1,
+            probe_wait: Duration::ZERO,
+            addresses: VIPS,
+            memory: 0,
+        }
     }
 }
 
@@ -51,7 +61,6 @@ pub fn open(options: &NodeOptions) -> Result<FloatingIp, HaError> {
         prefix_len: *prefix_len,
         interface: (*interface).to_owned(),
     });
-    let helper = ["--exact", "helper_guard", "--nocapture", "--test-threads=1"];
     FloatingIp::open(FloatingIpConfig {
         mode: if options.loopback { FloatingMode::Loopback } else { FloatingMode::Netlink },
         addresses: addresses.collect(),
@@ -61,7 +70,7 @@ pub fn open(options: &NodeOptions) -> Result<FloatingIp, HaError> {
         cluster_id: 99,
         node_id: options.node_id,
         peers: options.peer.into_iter().collect(),
-        guard: GuardCommand { program: "/proc/self/exe".into(), args: helper.map(Into::into).to_vec() },
+        guard: GuardCommand { program: env!("CARGO_BIN_EXE_smsc-node").into(), args: vec!["guard".into()] },
     })
 }
 
@@ -93,7 +102,12 @@ impl Node {
             .args(["--exact", "helper_daemon", "--nocapture", "--test-threads=1"])
             .env(
                 ROLE,
-                format!("{},{},{peer}", if options.loopback { "loopback" } else { "netlink" }, options.valid_lft_s),
+                format!(
+                    "{},{},{peer},{}",
+                    if options.loopback { "loopback" } else { "netlink" },
+                    options.valid_lft_s,
+                    options.memory
+                ),
             )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -169,13 +183,16 @@ pub fn daemon_main() {
     };
     let mut words = role.split(',');
     let mut word = || words.next().expect("written by start");
-    let (mode, valid_lft_s, peer) = (word(), word(), word());
+    let (mode, valid_lft_s, peer, memory) = (word(), word(), word(), word());
     let options = NodeOptions {
         loopback: mode == "loopback",
         valid_lft_s: valid_lft_s.parse().expect("written by start"),
         peer: peer.parse().ok(),
+        memory: memory.parse().expect("written by start"),
         ..NodeOptions::default()
     };
+    // Written to, so that it is really there, to the end.
+    let _memory = vec![1_u8; options.memory << 20];
     let ip = open(&options).expect("the test has looked");
     let lease = Lease::new(7);
     keep_extending(&lease, Duration::from_millis(300));
@@ -218,16 +235,6 @@ pub fn daemon_main() {
     }
 }
 
-/// The helper guard; returns at once in an ordinary test run.
-pub fn guard_process_main() {
-    let is_ours = std::env::args().any(|argument| argument == "--exact") && std::env::var_os(ROLE).is_some();
-    let stdin_is_socket =
-        std::fs::read_link("/proc/self/fd/0").is_ok_and(|to| to.to_string_lossy().contains("socket:"));
-    if is_ours || stdin_is_socket {
-        assert_eq!(format!("{:?}", guard_main([])), format!("{:?}", ExitCode::SUCCESS));
-    }
-}
-
 pub fn wait_until(what: &str, done: impl Fn() -> bool) {
     wait_until_within(what, Duration::from_secs(8), done);
 }
@@ -240,9 +247,8 @@ pub fn wait_until_within(what: &str, limit: Duration, done: impl Fn() -> bool) {
     }
 }
 
-/// How many file descriptors the guard has open when it keeps no socket of a session: counted once it has opened what
-/// passes on requests to connect, which it does after it has taken over the watch.
-pub fn files_of_bare_guard(pid: u32) -> usize {
+/// Waits until the guard has opened what passes on requests to connect, which it does after it has taken over the watch.
+pub fn wait_until_guard_is_ready(pid: u32) {
     // An ear for the requests, an ear for the new owner, and a sender.
     let packet_sockets = 3 * VIPS.len();
     wait_until("the guard has opened what passes on", || {
@@ -256,6 +262,11 @@ pub fn files_of_bare_guard(pid: u32) -> usize {
         };
         links.filter(is_packet).count() == packet_sockets
     });
+}
+
+/// How many file descriptors the guard has open when it keeps no socket of a session, once it is ready.
+pub fn files_of_bare_guard(pid: u32) -> usize {
+    wait_until_guard_is_ready(pid);
     open_files(pid)
 }
 

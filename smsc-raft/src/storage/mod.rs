@@ -4,3 +4,4 @@ pub mod checkpoints;
 pub mod compaction;
 pub mod log;
 pub mod snapshot;
+pub mod threads;

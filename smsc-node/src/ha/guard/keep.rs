@@ -1,8 +1,8 @@
 //! The daemon's side of keeping sessions' sockets: what the guard is handed, and what it is told to let go of.
 //!
-//! When a process dies its kernel ends its connections at once. The ESMEs reconnect within a millisecond and meet
-//! nobody, because the guard takes the address away just then; what their kernels sent is tried again only after a
-//! second. So the guard holds a duplicate of the socket of every session that is in the registry: with the daemon's death
+//! When a process dies its kernel ends its connections as soon as its memory is given back. The ESMEs reconnect within a
+//! millisecond and meet nobody, because the guard takes the address away just then; what their kernels sent is tried
+//! again only after a second. So the guard holds a duplicate of the socket of every session that is in the registry: with the daemon's death
 //! nothing leaves, the guard lets the connections vanish without a word once the address is off, and the ESMEs hear of
 //! it from the new owner, who listens already when it tells them.
 //!

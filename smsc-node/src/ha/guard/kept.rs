@@ -58,15 +58,19 @@ impl KeptSockets {
         true
     }
 
-    /// Lets the connections vanish: no segment leaves, on neither address family. For after the address is off; what is
-    /// still open elsewhere stays. Returns how many there were.
+    /// Lets the connections vanish: no segment leaves, on neither address family, though the daemon may have them open
+    /// yet. For after the address is off. Returns how many there were.
     pub(super) fn vanish(&mut self) -> usize {
         while self.take_in() {}
         let count = self.sockets.len();
         for socket in self.sockets.values() {
-            // A socket under repair is closed without a word (tcp(7) leaves it out; kernel: tcp_disconnect). If it
-            // cannot be, its last segment finds no way without the address.
-            let _ = setsockopt(socket, sockopt::TcpRepair, &1);
+            // A socket under repair ends its connection without a word (tcp(7) leaves it out; kernel: tcp_disconnect). If
+            // it cannot be, its last segment finds no way without the address.
+            if setsockopt(socket, sockopt::TcpRepair, &1).is_ok() {
+                // Failing means that the connection is over already, or that somebody waits in a call on the socket: those that
+                // are left are destroyed next.
+                let _ = rustix::net::connect_unspec(socket);
+            }
         }
         self.sockets.clear();
         count

@@ -2,14 +2,17 @@
 //!
 //! The daemon starts it from its own binary and tells it, before it adds an address, which one it is, for which term,
 //! and until when the lease lasts. From then on the guard hears of every extension before the daemon counts on it.
-//! When the daemon dies (the socket between them closes) or stands still (the deadline passes without another), the
-//! guard takes the address off, destroys its sockets, makes sure of both, and only then shows the peers the release
-//! certificate. It runs no runtime and lives in a session of its own, so that what stops the daemon does not stop it.
+//! When the daemon dies (the kernel tells, and none of its threads can act any more; or the socket between them closes)
+//! or stands still (the deadline passes without another), the guard takes the address off, destroys its sockets, makes
+//! sure of both, and only then shows the peers the release certificate. It runs no runtime and lives in a session of its
+//! own, so that what stops the daemon does not stop it.
 //!
 //! It also holds the sockets of the sessions, so that the daemon's death alone ends no connection (see [`keep`]).
 
 pub mod keep;
 mod kept;
+mod notice;
+mod parent;
 mod process;
 mod protocol;
 
@@ -27,6 +30,7 @@ use smsc_raft::leadership::MonoTime;
 use socket2::Socket;
 
 use super::error::HaError;
+use parent::Parent;
 use protocol::{Channel, FromGuard, Received, SocketChannel, ToGuard};
 
 pub use process::guard_main;
@@ -73,6 +77,8 @@ pub struct Guard {
     pinged_at: AtomicU64,
     /// The last term whose addresses it said it took away, or [`NONE`].
     taken: AtomicU64,
+    /// Outlives it.
+    _parent: Parent,
 }
 
 const NONE: u64 = 0;
@@ -90,12 +96,9 @@ impl Guard {
         };
         let ((ours, theirs), (sockets, their_sockets)) = (pair()?, pair()?);
         // What it has to say to people goes to standard error.
-        let child = Command::new(&command.program)
-            .args(&command.args)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::from(their_sockets))
-            .spawn()
-            .map_err(failed)?;
+        let mut program = Command::new(&command.program);
+        program.args(&command.args).stdin(Stdio::from(theirs)).stdout(Stdio::from(their_sockets));
+        let (child, parent) = parent::spawn(program).map_err(failed)?;
         let guard = Self {
             child: Mutex::new(child),
             channel: Channel::new(Socket::from(ours)),
@@ -103,6 +106,7 @@ impl Guard {
             gone: AtomicBool::new(false),
             pinged_at: AtomicU64::new(NONE),
             taken: AtomicU64::new(NONE),
+            _parent: parent,
         };
         match guard.answer(within, |message| matches!(message, FromGuard::Ready)) {
             Ok(()) => Ok(guard),

@@ -12,7 +12,9 @@ use smsc_raft::leadership::MonoTime;
 
 use super::inherited_channels;
 use super::kept::KeptSockets;
+use super::notice::DeathNotice;
 use super::protocol::{Channel, Claim, FromGuard, Received, ToGuard};
+use crate::ending::is_past_acting;
 use crate::ha::error::HaError;
 use crate::ha::link::wait_any_readable;
 use crate::ha::relay::Relay;
@@ -25,6 +27,12 @@ const RETRY: Duration = Duration::from_millis(20);
 const RETRIES_MAX: u32 = 150;
 /// Where holding means listening: how long after the end of its lease a daemon may take to close its listener.
 const LISTENER_GRACE: Duration = Duration::from_millis(150);
+
+/// How often it is looked whether a daemon whose end was told can act no more, and for how long. Its socket closes in any
+/// case, if it was true.
+const DYING_LOOK: Duration = Duration::from_micros(500);
+/// See [`DYING_LOOK`].
+const DYING_MAX: Duration = Duration::from_secs(2);
 
 /// Its nice value, where it may set one: it sleeps nearly always.
 const NICE: i32 = -15;
@@ -54,10 +62,16 @@ pub fn guard_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let notice = DeathNotice::ask(daemon);
+    if let Err(error) = &notice {
+        say(&format!("cannot hear of the daemon's end before it is over: {error}"));
+    }
     stay_in_memory();
     // The time it takes to act is time without an owner. Without CAP_SYS_NICE it waits its turn like others.
     let _ = rustix::process::setpriority_process(None, NICE);
-    GuardProcess { channel, kept: KeptSockets::new(sockets), takedown, claim: None, relay: None, daemon }.run()
+    let kept = KeptSockets::new(sockets);
+    let notice = notice.ok();
+    GuardProcess { channel, kept, takedown, claim: None, relay: None, daemon, notice, dying_until: None }.run()
 }
 
 /// Whatever memory the guard touches stays there: on a host that swaps itself to death it must still act. Only what is
@@ -90,6 +104,9 @@ struct GuardProcess {
     /// From a claim on until it has been used.
     relay: Option<Relay>,
     daemon: Pid,
+    notice: Option<DeathNotice>,
+    /// The daemon's end was told; until when it is looked for.
+    dying_until: Option<MonoTime>,
 }
 
 impl GuardProcess {
@@ -99,7 +116,7 @@ impl GuardProcess {
         }
         loop {
             let wait = match &self.claim {
-                Some(claim) if claim.addresses.is_empty() => {
+                Some(claim) if self.holds_by_listening() => {
                     (MonoTime::from_nanos(claim.deadline_ns) + LISTENER_GRACE).since(MonoTime::now())
                 }
                 Some(claim) => MonoTime::from_nanos(claim.deadline_ns).since(MonoTime::now()),
@@ -109,8 +126,11 @@ impl GuardProcess {
                 say(&format!("cannot wait for the daemon, taking it for dead: {error}"));
                 return self.handle_death();
             }
+            // What it has said before it could say no more is read below.
+            let is_past_acting = self.is_dying() && is_past_acting(self.daemon);
             match self.channel.receive(Duration::ZERO) {
                 Ok(Received::Message(message)) => self.handle(message),
+                Ok(Received::Nothing) if is_past_acting && !self.holds_by_listening() => return self.handle_death(),
                 Ok(Received::Nothing) => self.handle_silence(),
                 Ok(Received::Closed) => return self.handle_death(),
                 Err(error) => {
@@ -123,9 +143,29 @@ impl GuardProcess {
     }
 
     /// Sleeps until the daemon says something or is gone, for at most `wait`.
-    fn wait(&self, wait: Duration) -> io::Result<bool> {
-        let ears: Vec<_> = std::iter::once(self.channel.as_fd()).chain(self.kept.ear()).collect();
-        wait_any_readable(&ears, wait)
+    fn wait(&self, wait: Duration) -> io::Result<()> {
+        if self.dying_until.is_some() {
+            std::thread::sleep(DYING_LOOK);
+            return Ok(());
+        }
+        let notice = self.notice.as_ref().map(DeathNotice::as_fd);
+        let ears: Vec<_> = std::iter::once(self.channel.as_fd()).chain(self.kept.ear()).chain(notice).collect();
+        wait_any_readable(&ears, wait).map(drop)
+    }
+
+    /// Whether the daemon's end was told, lately.
+    fn is_dying(&mut self) -> bool {
+        let now = MonoTime::now();
+        if self.notice.as_ref().is_some_and(DeathNotice::has_come) {
+            self.dying_until = Some(now + DYING_MAX);
+        }
+        self.dying_until = self.dying_until.filter(|until| now < *until);
+        self.dying_until.is_some()
+    }
+
+    /// Whether a listener of the daemon holds what is claimed: that is there until its process has ended.
+    fn holds_by_listening(&self) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.addresses.is_empty())
     }
 
     fn handle(&mut self, message: ToGuard) {

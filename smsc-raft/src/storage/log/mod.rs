@@ -47,6 +47,7 @@ use self::spares::Spares;
 use self::view::{Shared, View};
 use self::writer::{Request, Writer};
 use crate::consensus::types::{Entry, LogId, TypeConfig, Vote};
+use crate::storage::threads;
 
 /// The largest batch that fits into a record.
 const BATCH_BYTES_MAX: usize = 1 << 30;
@@ -124,8 +125,8 @@ impl LogStore {
         let (requests, threads) = (Some(requests), Vec::new());
         let mut store = Self { shared, monitor, spares: spares.clone(), requests, threads, _lock: lock };
         let writer = Writer::new(disk, dir, store.shared.clone(), spares.clone(), wanted, start);
-        store.spawn("smsc-log-write", move || writer.run(&waiting))?;
-        store.spawn("smsc-log-spare", move || prepare_spares(&spares, &wishes))?;
+        store.spawn(threads::LOG_WRITE, move || writer.run(&waiting))?;
+        store.spawn(threads::LOG_SPARE, move || prepare_spares(&spares, &wishes))?;
         Ok(store)
     }
 
