@@ -5,9 +5,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
+use nix::unistd::Pid;
+
+use crate::ending::{has_ended, is_past_acting};
 
 /// Tells that a directory is ours: format, cluster and node, a line each.
 const MARK: &str = "IDENTITY";
@@ -15,6 +19,10 @@ const MARK: &str = "IDENTITY";
 const LOCK: &str = "LOCK";
 const FORMAT: &str = "smsc data 1";
 const MIB: u64 = 1024 * 1024;
+/// How long the end of a killed daemon may take, and how often it is looked for.
+const END_WAIT: Duration = Duration::from_secs(5);
+/// See [`END_WAIT`].
+const END_LOOK: Duration = Duration::from_millis(5);
 
 /// Why the data directory cannot be used. Exit code 73; nothing stored was touched.
 #[derive(Debug, thiserror::Error)]
@@ -223,7 +231,39 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
+/// Locks it; waits for a holder that has been killed and is on its way out, also if the lock is free already: other things
+/// may be open yet.
 fn lock(path: &Path) -> Result<Flock<File>, DataDirError> {
+    let deadline = Instant::now() + END_WAIT;
+    loop {
+        let tried = try_lock(path)?;
+        let before = tried.before.filter(|before| is_past_acting(*before) && !has_ended(*before));
+        let wait = before.is_some() && Instant::now() < deadline;
+        match tried.lock {
+            _ if wait => std::thread::sleep(END_LOOK),
+            Some(mut lock) => {
+                let denied = |source| DataDirError::Denied { path: path.join(LOCK), source };
+                lock.set_len(0).map_err(denied)?;
+                lock.rewind().map_err(denied)?;
+                writeln!(lock, "{}", std::process::id()).map_err(denied)?;
+                return Ok(lock);
+            }
+            None => {
+                let pid = tried.before.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+                return Err(DataDirError::InUse { path: path.to_owned(), pid });
+            }
+        }
+    }
+}
+
+/// What came of an attempt to lock.
+struct Tried {
+    lock: Option<Flock<File>>,
+    /// The process that has it, or had it last.
+    before: Option<Pid>,
+}
+
+fn try_lock(path: &Path) -> Result<Tried, DataDirError> {
     let file_path = path.join(LOCK);
     let denied = |source| DataDirError::Denied { path: file_path.clone(), source };
     let file = OpenOptions::new()
@@ -234,20 +274,15 @@ fn lock(path: &Path) -> Result<Flock<File>, DataDirError> {
         .mode(0o600)
         .open(&file_path)
         .map_err(denied)?;
+    let holder = |mut file: &File| {
+        let mut pid = String::new();
+        // Only to be helpful: the lock is refused whether or not its holder can be named.
+        let _ = file.read_to_string(&mut pid);
+        pid.trim().parse().ok().map(Pid::from_raw)
+    };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(mut lock) => {
-            lock.set_len(0).map_err(denied)?;
-            lock.rewind().map_err(denied)?;
-            writeln!(lock, "{}", std::process::id()).map_err(denied)?;
-            Ok(lock)
-        }
-        Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-            let mut pid = String::new();
-            // Only to be helpful: the lock is refused whether or not its holder can be named.
-            let _ = file.read_to_string(&mut pid);
-            let pid = Some(pid.trim()).filter(|pid| !pid.is_empty()).unwrap_or("?").to_owned();
-            Err(DataDirError::InUse { path: path.to_owned(), pid })
-        }
+        Ok(lock) => Ok(Tried { before: holder(&lock), lock: Some(lock) }),
+        Err((file, nix::errno::Errno::EWOULDBLOCK)) => Ok(Tried { before: holder(&file), lock: None }),
         Err((_, errno)) => Err(denied(errno.into())),
     }
 }
