@@ -126,6 +126,9 @@ pub(super) struct Inner {
     conflicts_heard: AtomicU64,
     /// The term that holds, or [`NOT_HELD`].
     held: AtomicU64,
+    /// When it was last made sure that nothing of the addresses is on this host, CLOCK_MONOTONIC nanoseconds, or [`NEVER`]
+    /// since they were last added.
+    cleared_at: AtomicU64,
 }
 
 /// How long a host that was heard to use an address is talked about: longer than from one announcement, which asks for
@@ -134,6 +137,10 @@ const CONFLICT_MEMORY: Duration = Duration::from_secs(45);
 
 /// Raft's terms begin at 1.
 const NOT_HELD: u64 = 0;
+/// See [`Inner::cleared_at`].
+const NEVER: u64 = 0;
+/// How long that is relied on: for an election, and not for what somebody may do by hand meanwhile.
+const CLEARED_MEMORY: Duration = Duration::from_secs(1);
 
 /// The addresses of the cluster, as this node may hold them.
 ///
@@ -192,12 +199,13 @@ impl FloatingIp {
             conflict: Mutex::new(None),
             conflicts_heard: AtomicU64::new(0),
             held: AtomicU64::new(NOT_HELD),
+            cleared_at: AtomicU64::new(NEVER),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Makes everything ready to take the addresses for `leadership`, short of taking them: what an earlier hold left is
-    /// cleared away, and the guard stands ready. The peers must know
+    /// cleared away, unless that was done within the last second, and the guard stands ready. The peers must know
     /// [`release_token_hash`](smsc_raft::leadership::Lease::release_token_hash) of its lease beforehand. For while the
     /// leader before still holds them.
     ///
@@ -241,6 +249,21 @@ impl FloatingIp {
         }
         self.inner.take_down()?;
         Ok(self.inner.certificate(leadership.term, lease.token().clone()))
+    }
+
+    /// Whether [`clear_ahead`](Self::clear_ahead) would have anything to do.
+    #[must_use]
+    pub fn may_clear_ahead(&self) -> bool {
+        self.held_by_term().is_none() && !self.inner.is_cleared()
+    }
+
+    /// Clears away beforehand what an earlier hold may have left, for a claim within the next second, unless the addresses
+    /// are held. Blocks for some milliseconds.
+    pub fn clear_ahead(&self) {
+        if let Err(error) = self.inner.clear_ahead() {
+            // Preparing a claim tries it again, and has whom to tell.
+            tracing::debug!(%error, "nothing was cleared ahead of a claim");
+        }
     }
 
     /// What keeps requests to connect that come while this node hands over; none in loopback mode. Blocks for some
@@ -420,7 +443,7 @@ impl Inner {
             return Err(HaError::NoCarrier { interface });
         }
         // Connections of an earlier hold would send what they had buffered as soon as the address is back.
-        self.take_down()?;
+        self.take_down_unless_cleared()?;
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let bell = Arc::new(Bell::new().map_err(|error| HaError::kernel("open a socket pair", error))?);
         let guard = self.arm_guard(leadership)?;
@@ -432,6 +455,7 @@ impl Inner {
         let Some(mut takedown) = self.takedown() else {
             return Ok(());
         };
+        self.cleared_at.store(NEVER, Ordering::Release);
         for Binding { address, link_index, .. } in &self.bindings {
             if !leadership.valid_now() {
                 return Err(not_leader(leadership));
@@ -565,11 +589,44 @@ impl Inner {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes the addresses off this host; nothing to do in loopback mode.
+    /// Takes the addresses off this host; nothing to do in loopback mode. The filter of the data path is closed, if there
+    /// is one.
     pub(super) fn take_down(&self) -> Result<TakenDown, HaError> {
         match self.takedown() {
-            Some(mut takedown) => takedown.take_down(&self.addresses()),
+            Some(takedown) => self.take_down_with(takedown),
             None => Ok(TakenDown::default()),
+        }
+    }
+
+    fn take_down_with(&self, mut takedown: MutexGuard<'_, Takedown>) -> Result<TakenDown, HaError> {
+        let silenced = self.data_path_lease().is_some();
+        let addresses = self.addresses();
+        let done = if silenced { takedown.take_down_silenced(&addresses) } else { takedown.take_down(&addresses) }?;
+        self.cleared_at.store(MonoTime::now().as_nanos(), Ordering::Release);
+        Ok(done)
+    }
+
+    /// Whether it was made sure within the last [`CLEARED_MEMORY`] that nothing of the addresses is on this host.
+    fn is_cleared(&self) -> bool {
+        let cleared_at = self.cleared_at.load(Ordering::Acquire);
+        cleared_at != NEVER && MonoTime::now().since(MonoTime::from_nanos(cleared_at)) < CLEARED_MEMORY
+    }
+
+    fn take_down_unless_cleared(&self) -> Result<(), HaError> {
+        match self.takedown() {
+            // Whoever clears ahead has it locked meanwhile.
+            Some(takedown) if !self.is_cleared() => self.take_down_with(takedown).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    fn clear_ahead(&self) -> Result<(), HaError> {
+        match self.takedown() {
+            // A claim marks the addresses as held before it locks this to add them.
+            Some(takedown) if self.held.load(Ordering::Acquire) == NOT_HELD && !self.is_cleared() => {
+                self.take_down_with(takedown).map(drop)
+            }
+            _ => Ok(()),
         }
     }
 

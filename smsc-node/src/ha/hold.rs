@@ -128,8 +128,8 @@ impl IpHold {
         self.bell.ring(Wake::Announce);
     }
 
-    /// Gives the addresses back: off the host first, then their connections destroyed, then both verified, then the
-    /// guard is told to let go. Blocks a few milliseconds. If the hold was lost before, the result is that of the
+    /// Gives the addresses back: silenced by the filter of the data path and off the host first, then their connections
+    /// destroyed, then looked that the addresses are gone, then the guard is told to let go. Blocks a few milliseconds. If the hold was lost before, the result is that of the
     /// release that followed the loss.
     ///
     /// # Errors
@@ -352,6 +352,9 @@ impl Holder {
 
     fn give_back(&self) -> Result<Released, HaError> {
         let term = self.leadership.term;
+        // The guard hears of no more extensions either: should this take longer than the lease, it does the same beside.
+        self.leadership.lease().unobserve();
+        self.inner.close_data_path();
         let mut retries = 0;
         let taken_down = loop {
             match self.inner.take_down() {
@@ -362,8 +365,6 @@ impl Holder {
                 result => break result,
             }
         };
-        self.leadership.lease().unobserve();
-        self.inner.close_data_path();
         // On failure the guard is not called off: it tries for itself once the lease has passed.
         let taken_down = taken_down?;
         let certificate = self.inner.certificate(term, self.leadership.lease().token().clone());

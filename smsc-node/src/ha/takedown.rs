@@ -1,4 +1,5 @@
-//! Taking addresses off this host for certain: address first, then its sockets, then a look whether both are gone.
+//! Taking addresses off this host for certain: address first, then its sockets, then a look whether both are gone, as far as
+//! they could have come back.
 
 use std::net::IpAddr;
 
@@ -49,10 +50,25 @@ impl Takedown {
     /// [`HaError::NotReleased`] if something came back; [`HaError::Kernel`] or [`HaError::Capability`] if the kernel
     /// refused. The addresses are taken off as far as possible in any case.
     pub fn take_down(&mut self, addresses: &[IpAddr]) -> Result<TakenDown, HaError> {
-        let mut done = TakenDown { addresses: self.take_off(addresses)?, sockets: 0 };
-        for address in addresses {
-            done.sockets += self.destroy_sockets(*address)?;
-        }
+        self.take_down_by(addresses, Self::destroy_until_none)
+    }
+
+    /// The same where the filter of the data path was closed before. Without the address and without a packet no connection
+    /// is born while others are destroyed, so that one walk through the kernel's table is enough, which takes
+    /// milliseconds, and there is no second one to look.
+    ///
+    /// # Errors
+    /// As of [`take_down`](Self::take_down), but for connections that came back.
+    pub fn take_down_silenced(&mut self, addresses: &[IpAddr]) -> Result<TakenDown, HaError> {
+        self.take_down_by(addresses, Self::destroy_sockets)
+    }
+
+    fn take_down_by(
+        &mut self,
+        addresses: &[IpAddr],
+        destroy: impl FnOnce(&mut Self, &[IpAddr]) -> Result<usize, HaError>,
+    ) -> Result<TakenDown, HaError> {
+        let done = TakenDown { addresses: self.take_off(addresses)?, sockets: destroy(self, addresses)? };
         for address in addresses {
             let left = self.addresses.find(*address).map_err(|error| HaError::kernel("list addresses", error))?;
             if !left.is_empty() {
@@ -87,26 +103,32 @@ impl Takedown {
         Ok(entries.len())
     }
 
-    fn destroy_sockets(&mut self, address: IpAddr) -> Result<usize, HaError> {
+    fn destroy_sockets(&mut self, addresses: &[IpAddr]) -> Result<usize, HaError> {
+        self.sockets
+            .destroy(addresses)
+            .map_err(|error| HaError::kernel(format!("destroy the connections of {}", listed(addresses)), error))
+    }
+
+    fn destroy_until_none(&mut self, addresses: &[IpAddr]) -> Result<usize, HaError> {
         let mut destroyed = 0;
         for _ in 0..SOCKET_ROUNDS_MAX {
-            let found = self
-                .sockets
-                .destroy(address)
-                .map_err(|error| HaError::kernel(format!("destroy the connections of {address}"), error))?;
+            let found = self.destroy_sockets(addresses)?;
             if found == 0 {
                 return Ok(destroyed);
             }
             destroyed += found;
         }
-        let left = self
-            .sockets
-            .count(address)
-            .map_err(|error| HaError::kernel(format!("list the connections of {address}"), error))?;
-        if left == 0 {
-            Ok(destroyed)
-        } else {
-            Err(HaError::NotReleased { what: format!("{left} connections of {address}") })
+        for address in addresses {
+            let left = self.sockets.count(*address);
+            let left = left.map_err(|error| HaError::kernel(format!("list the connections of {address}"), error))?;
+            if left > 0 {
+                return Err(HaError::NotReleased { what: format!("{left} connections of {address}") });
+            }
         }
+        Ok(destroyed)
     }
+}
+
+fn listed(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
 }

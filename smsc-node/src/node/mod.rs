@@ -135,6 +135,9 @@ async fn operate(
         while let Ok(certificate) = releases.receive().await {
             if certificate.cluster_id == cluster {
                 told.takeovers.noticed("the certificate that its address is released");
+                if let Some(floating) = told.floating.clone().filter(|floating| floating.may_clear_ahead()) {
+                    tokio::task::spawn_blocking(move || floating.clear_ahead());
+                }
                 releasing.leader_released(certificate.node_id, certificate.term, certificate.token().as_bytes()).await;
             }
         }

@@ -61,16 +61,17 @@ impl SocketTable {
     /// # Errors
     /// The kernel's.
     pub fn count(&mut self, address: IpAddr) -> io::Result<usize> {
-        self.bound_to(address).map(|sockets| sockets.len())
+        self.bound_to(&[address]).map(|sockets| sockets.len())
     }
 
-    /// Destroys every connection bound to `address` locally and returns how many there were. Their programs find them
-    /// reset. Done after the address is off, so that nothing of what they had buffered leaves this host.
+    /// Destroys every connection bound to one of `addresses` locally and returns how many there were, in one walk through
+    /// the kernel's table. Their programs find them reset. Done after the addresses are off, so that nothing of what they
+    /// had buffered leaves this host.
     ///
     /// # Errors
     /// The kernel's: EPERM without CAP_NET_ADMIN, EOPNOTSUPP if it was built without INET_DIAG_DESTROY.
-    pub fn destroy(&mut self, address: IpAddr) -> io::Result<usize> {
-        let sockets = self.bound_to(address)?;
+    pub fn destroy(&mut self, addresses: &[IpAddr]) -> io::Result<usize> {
+        let sockets = self.bound_to(addresses)?;
         for socket in &sockets {
             let body = request_body(socket.family, 0, &socket.id);
             match self.socket.request(SOCK_DESTROY, 0, &body, |_, _| {}) {
@@ -81,10 +82,10 @@ impl SocketTable {
         Ok(sockets.len())
     }
 
-    fn bound_to(&mut self, address: IpAddr) -> io::Result<Vec<SocketEntry>> {
+    fn bound_to(&mut self, addresses: &[IpAddr]) -> io::Result<Vec<SocketEntry>> {
         // An IPv4 connection may sit on an IPv6 socket.
         self.socket.dump(TCPDIAG_GETSOCK, &list_body(STATES_CONNECTED), |_, body| {
-            SocketEntry::parse(body).filter(|socket| socket.local() == Some(address))
+            SocketEntry::parse(body).filter(|socket| socket.local().is_some_and(|local| addresses.contains(&local)))
         })
     }
 }
