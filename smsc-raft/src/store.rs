@@ -33,6 +33,7 @@ use crate::quorum::{Parts, Quorum, QuorumConfig, RecordFile, TakeoverError};
 use crate::storage::compaction::Wish;
 use crate::storage::log::{LogConfig, LogMetrics, LogMonitor, LogStore};
 use crate::storage::snapshot::Inbox;
+use crate::storage::threads;
 
 pub use crate::consensus::proposer::ProposeError;
 
@@ -249,6 +250,7 @@ impl Store {
         tokio::spawn(proposer.run(raft.clone()));
         tokio::spawn(election::watch(
             raft,
+            store.inner.log.clone(),
             ElectionConfig {
                 node_id: config.node_id,
                 lease: config.election.1,
@@ -479,10 +481,9 @@ impl Store {
             return;
         }
         self.inner.predecessors.released(node_id, term);
-        match election::stand_released(&self.inner.raft, node_id, term, self.inner.node_id).await {
-            Ok(true) => tracing::info!(node_id, term, "the leader released its address: standing for election"),
-            Ok(false) => {}
-            Err(error) => self.fail(error),
+        let inner = &self.inner;
+        if let Err(error) = election::stand_released(&inner.raft, &inner.log, node_id, term, inner.node_id).await {
+            self.fail(error);
         }
     }
 
@@ -707,7 +708,7 @@ impl Store {
                 }
             }
         };
-        std::thread::Builder::new().name("smsc-checkpoint".to_owned()).spawn(body)?;
+        std::thread::Builder::new().name(threads::CHECKPOINT.to_owned()).spawn(body)?;
         let store = self.clone();
         let body = move || {
             let mut wish = Wish::default();
@@ -726,7 +727,7 @@ impl Store {
                 wait = COMPACT_LOOK.max(begun.elapsed() * COMPACT_REST);
             }
         };
-        std::thread::Builder::new().name("smsc-compact".to_owned()).spawn(body)?;
+        std::thread::Builder::new().name(threads::COMPACT.to_owned()).spawn(body)?;
         Ok(())
     }
 }

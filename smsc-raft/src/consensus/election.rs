@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use super::machine::StateMachine;
 use super::types::{TypeConfig, Vote};
 use crate::leadership::release_token_hash;
+use crate::storage::log::LogMonitor;
 
 /// The shortest pause between two looks at the leader's silence.
 const LOOK_MIN: Duration = Duration::from_millis(5);
@@ -38,6 +39,8 @@ const PASS_ON_RETRY: Duration = Duration::from_millis(100);
 const STAND_RETRY: Duration = Duration::from_millis(40);
 /// See [`STAND_RETRY`].
 const STANDS_MAX: usize = 4;
+/// How long it is left at that in all while this node's own disk is busy with a vote.
+const STAND_WAIT_MAX: Duration = Duration::from_secs(1);
 
 type Engine = Raft<TypeConfig, StateMachine>;
 
@@ -124,12 +127,19 @@ impl LogRefusals {
 ///
 /// # Errors
 /// The engine has stopped.
-pub(crate) async fn stand_released(raft: &Engine, node_id: u64, term: u64, own_id: u64) -> Result<bool, String> {
+pub(crate) async fn stand_released(
+    raft: &Engine,
+    disk: &LogMonitor,
+    node_id: u64,
+    term: u64,
+    own_id: u64,
+) -> Result<(), String> {
     let (_, vote) = standing(raft);
     if vote.leader_id.term != term || vote.leader_id.node_id != node_id || !vote.committed {
-        return Ok(false);
+        return Ok(());
     }
-    insist(raft, term + 1, own_id).await.map(|()| true)
+    tracing::info!(node_id, term, "the leader released its address: standing for election");
+    insist(raft, disk, term + 1, own_id).await
 }
 
 /// Lets voters see a candidate whose leader before is known to have let go of the address: that leader's lease need not
@@ -198,10 +208,11 @@ pub(crate) async fn stand_anew(raft: &Engine) -> Result<(), String> {
 /// Asks for votes, for `term` at first and without regard to the lease of the leader before, until somebody leads that
 /// term or a later one. That lease is known to be over or released; nothing is known of a later leader's, so a second
 /// try respects leases.
-async fn insist(raft: &Engine, term: u64, own_id: u64) -> Result<(), String> {
+async fn insist(raft: &Engine, disk: &LogMonitor, term: u64, own_id: u64) -> Result<(), String> {
     let decided = |state: ServerState, vote: &Vote| {
         state == ServerState::Leader || (vote.committed && vote.leader_id.term >= term)
     };
+    let begun = tokio::time::Instant::now();
     for _ in 0..STANDS_MAX {
         let (state, vote) = standing(raft);
         if decided(state, &vote) {
@@ -218,7 +229,7 @@ async fn insist(raft: &Engine, term: u64, own_id: u64) -> Result<(), String> {
             raft.trigger().elect(false).await.map_err(|fatal| fatal.to_string())?;
         }
         let mut server = raft.server_metrics();
-        let _ = tokio::time::timeout(STAND_RETRY, async {
+        let over = async {
             while {
                 let (state, vote) = standing(raft);
                 !decided(state, &vote)
@@ -227,8 +238,13 @@ async fn insist(raft: &Engine, term: u64, own_id: u64) -> Result<(), String> {
                     return;
                 }
             }
-        })
-        .await;
+        };
+        tokio::pin!(over);
+        // A vote that waits for this disk would only be followed by another one there.
+        while tokio::time::timeout(STAND_RETRY, over.as_mut()).await.is_err()
+            && disk.stalled_for() >= STAND_RETRY
+            && begun.elapsed() < STAND_WAIT_MAX
+        {}
     }
     Ok(())
 }
@@ -241,7 +257,7 @@ fn standing(raft: &Engine) -> (ServerState, Vote) {
 }
 
 /// Watches for a silent leader until the engine stops.
-pub(crate) async fn watch(raft: Engine, config: ElectionConfig, refusals: LogRefusals) {
+pub(crate) async fn watch(raft: Engine, disk: LogMonitor, config: ElectionConfig, refusals: LogRefusals) {
     let mut server = raft.server_metrics();
     let mut last_stood = tokio::time::Instant::now();
     let mut last_passed_on = None::<tokio::time::Instant>;
@@ -258,7 +274,7 @@ pub(crate) async fn watch(raft: Engine, config: ElectionConfig, refusals: LogRef
         }
         if let Some(term) = refusals.take_released() {
             tracing::info!(term, "a candidate's log was too short, this node's is longer: standing for election");
-            if insist(&raft, term, config.node_id).await.is_err() {
+            if insist(&raft, &disk, term, config.node_id).await.is_err() {
                 return;
             }
         }

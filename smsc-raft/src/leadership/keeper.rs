@@ -146,20 +146,22 @@ impl Keeper {
             None => {}
             Some(lease) if lease.extend(deadline) => {}
             Some(lease) => {
-                if self.over_since.is_none() && !lease.is_given_up() {
+                // Whoever gave it up, or leaves it to a successor, hands leadership to another or stops; should neither come
+                // to be, go on.
+                let on_purpose = lease.is_given_up() || lease.is_left();
+                if self.over_since.is_none() && !on_purpose {
                     let answer_age = now.since(asked);
                     let stood_still = own_delay > self.config.heartbeat;
                     let cause = if stood_still { "this node stood still" } else { "no quorum answered" };
                     tracing::warn!(term, ?answer_age, ?own_delay, "the lease ran out: {cause}");
                 }
-                // Whoever gave it up hands leadership to another or stops; should neither come to be, go on.
                 let over_since = *self.over_since.get_or_insert(now);
-                let pause = if lease.is_given_up() { GIVEN_UP_PAUSE } else { Duration::ZERO };
+                let pause = if on_purpose { GIVEN_UP_PAUSE } else { Duration::ZERO };
                 self.published.send_replace(None);
                 // A lease that ran out is over for its whole term, and peers may have been told so: with a quorum back,
                 // stand for a new one.
                 if deadline > now && now.since(over_since) >= pause {
-                    tracing::warn!(term, "the lease ran out; a quorum answers again: standing for a new term");
+                    tracing::warn!(term, "the lease is over, and a quorum answers: standing for a new term");
                     election::stand_anew(&self.raft).await.map_err(drop)?;
                 }
             }
