@@ -157,8 +157,8 @@ fn next_net(net: &str) -> String {
 fn told(owners: &Owners) -> String {
     let looks = owners.asked + owners.knocked;
     let held = match owners.held_twice.len() {
-        0 => "never on two hosts".to_owned(),
-        times => format!("on two hosts {times} times (first: {})", owners.held_twice[0]),
+        0 => "never on two interfaces".to_owned(),
+        times => format!("on two interfaces {times} times, as when a host is frozen ({})", owners.held_twice[0]),
     };
     match owners.violations.len() {
         0 => format!("one or none in each of {looks} looks, {held}"),

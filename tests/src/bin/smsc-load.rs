@@ -1,5 +1,5 @@
 //! `smsc-load`: submits at full speed and checks every answer and receipt; `smsc-load probe` measures outages;
-//! `smsc-load verify` compares journals with what the cluster says of its messages.
+//! `smsc-load verify` compares journals with what the cluster says of its messages; `smsc-load etcd` loads an etcd cluster.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use smsc_node::probe::{self, Outage, ProbeEvent, ProbeOptions};
+use smsc_tests::load::etcd::{self, EtcdOptions};
 use smsc_tests::load::query::Asker;
 use smsc_tests::load::{self, LoadError, LoadOptions, verify};
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +32,8 @@ struct Arguments {
 enum Command {
     /// Submits one message at a time as fast as answered and reports every outage as a line of JSON.
     Probe(ProbeArguments),
+    /// Puts the same payloads into an etcd cluster, to compare.
+    Etcd(EtcdOptions),
     /// Checks that every acknowledged message of some journals exists, is final once, and had a receipt.
     Verify(VerifyArguments),
 }
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         None => run_load(arguments.load),
         Some(Command::Probe(probe)) => run_probe(&probe),
+        Some(Command::Etcd(options)) => run_etcd(&options),
         Some(Command::Verify(verify)) => run_verify(&verify),
     };
     match outcome {
@@ -123,6 +127,16 @@ fn run_load(options: LoadOptions) -> Result<ExitCode, LoadError> {
         print_line(&report.to_string());
     }
     Ok(exit_code(report.passed))
+}
+
+fn run_etcd(options: &EtcdOptions) -> Result<ExitCode, LoadError> {
+    let report = etcd::run(options)?;
+    if options.json {
+        print_line(&json!(report).to_string());
+    } else {
+        print_line(&report.to_string());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_probe(arguments: &ProbeArguments) -> Result<ExitCode, LoadError> {

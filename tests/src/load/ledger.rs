@@ -112,11 +112,13 @@ pub struct Closing {
     pub violations: Vec<String>,
 }
 
-fn latencies() -> Latencies {
+/// None yet.
+pub(super) fn latencies() -> Latencies {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are constants in range")
 }
 
-fn record(latencies: &mut Latencies, time: Duration) {
+/// One more.
+pub(super) fn record(latencies: &mut Latencies, time: Duration) {
     latencies.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
 }
 

@@ -6,9 +6,11 @@
 //! - [`notice`]: what a deliver_sm tells
 //! - [`ledger`]: what was acknowledged and reported, and what contradicts the contract
 //! - [`journal`]: the same as lines of a file; [`verify`]: journals against what the cluster says of its messages
+//! - [`etcd`]: the same payloads put into an etcd cluster
 //! - [`query`]: what the SMS centre answers to query_sm
 //! - [`run`](mod@run): sends, drains, settles, closes; [`report`]: the figures
 
+pub mod etcd;
 pub mod in_flight;
 pub mod journal;
 pub mod ledger;
@@ -76,6 +78,14 @@ pub enum LoadError {
         target: std::net::SocketAddr,
         /// What went wrong.
         source: std::io::Error,
+    },
+    /// An etcd member could not be reached, or refused.
+    #[error("etcd at {endpoint}: {status}")]
+    Etcd {
+        /// Its URL.
+        endpoint: String,
+        /// What it said.
+        status: Box<tonic::Status>,
     },
     /// The runtime or a signal handler could not be set up.
     #[error("cannot start: {0}")]

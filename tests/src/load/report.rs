@@ -13,6 +13,11 @@ use crate::load::options::LoadOptions;
 /// Above this part of one core the generator may be what limits the rate.
 const CPU_SHARE_LIMIT: f64 = 0.9;
 
+/// Whether a generator that used so much CPU time in so long may be what limits the rate: it has one thread.
+pub(super) fn is_limit(cpu: Duration, elapsed: Duration) -> bool {
+    cpu.as_secs_f64() > CPU_SHARE_LIMIT * elapsed.as_secs_f64()
+}
+
 /// Milliseconds from when a message was due.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
@@ -27,7 +32,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(latencies: &Latencies) -> Option<Spread> {
+    pub(super) fn of(latencies: &Latencies) -> Option<Spread> {
         let ms = |micros: u64| micros as f64 / 1000.0;
         (!latencies.is_empty()).then(|| Spread {
             min_ms: ms(latencies.min()),
@@ -164,7 +169,7 @@ impl Report {
             longest_gap_at_s: gap_since
                 .map_or(0.0, |since| since.saturating_duration_since(ledger.start()).as_secs_f64()),
             cpu_s: cpu.as_secs_f64(),
-            generator_is_limit: cpu.as_secs_f64() > CPU_SHARE_LIMIT * elapsed.as_secs_f64(),
+            generator_is_limit: is_limit(cpu, elapsed),
             violations_count,
             violations,
         }

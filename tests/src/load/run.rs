@@ -35,7 +35,7 @@ pub fn run(options: LoadOptions) -> Result<Report, LoadError> {
 }
 
 /// CPU time of this process, user and system.
-fn cpu_time() -> Duration {
+pub(super) fn cpu_time() -> Duration {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
         return Duration::ZERO;
     };
