@@ -47,6 +47,10 @@ const COMPACT_REST: u32 = 10;
 
 /// How often it is looked whether a transfer's target has the whole log.
 const TRANSFER_LOOK: Duration = Duration::from_millis(1);
+/// How often it is looked whether a new member is up to date.
+const JOIN_LOOK: Duration = Duration::from_millis(50);
+/// A new member votes when it is no more than so many entries behind.
+const JOIN_LAG_ENTRIES: u64 = 100;
 /// After which time a transfer that was not taken up is asked for again.
 const TRANSFER_RETRY: Duration = Duration::from_millis(250);
 
@@ -505,14 +509,26 @@ impl Store {
         self.inner.raft.initialize(members).await.map_err(engine_error)
     }
 
-    /// Adds a member: first it is brought up to date, then it votes, in the place of an arbiter if there is one. On the
-    /// leader.
+    /// Adds a member: first it is brought up to date, however long that takes, then it votes, in the place of an arbiter
+    /// if there is one. On the leader. Given up meanwhile, it is a member without a vote, and may be added again.
     ///
     /// # Errors
-    /// This node does not lead, another change is under way, or the new member cannot be reached.
+    /// This node does not lead or leads no more, another change is under way, or the new member cannot be reached.
     pub async fn join(&self, id: u64, member: Member) -> Result<(), StoreError> {
         let raft = &self.inner.raft;
-        raft.add_learner(id, member, true).await.map_err(engine_error)?;
+        raft.add_learner(id, member, false).await.map_err(engine_error)?;
+        // The engine itself calls a learner up to date however far behind it is, because it is to bring every follower up
+        // to date by the log if it can.
+        loop {
+            let view = self.view();
+            if !view.leads {
+                return Err(StoreError::Engine("this node leads no more; have the new node join again".to_owned()));
+            }
+            if view.replicated.get(&id).is_some_and(|index| index + JOIN_LAG_ENTRIES >= view.last_log_index) {
+                break;
+            }
+            tokio::time::sleep(JOIN_LOOK).await;
+        }
         let mut voters = self.view().voters;
         voters.push(id);
         let voters = voters.into_iter().collect::<std::collections::BTreeSet<_>>();
