@@ -21,11 +21,9 @@ beside_heading() {
 
 # Runs a command that prints a report RUNS times, for what $1 says: sets `rate`, `p50` and `p99`, medians.
 beside_runs() {
-    local what=$1 run report rates=() halves=() tails=()
-    shift
+    local run report rates=() halves=() tails=()
     for ((run = 0; run < RUNS; run++)); do
-        report=$("$@") || die "$what: ${report:-it ended without a report}"
-        if [[ $report == *'"generator_is_limit":true'* ]]; then say "the load generator itself was the limit of: $what"; fi
+        report=$(report_of "$@")
         rates+=("$(number "$report" rate_per_s)")
         halves+=("$(number "$report" p50_ms ack_latency)")
         tails+=("$(number "$report" p99_ms ack_latency)")

@@ -27,50 +27,55 @@ const THREADS_FIELD: usize = 17;
 /// Not to be asked too often: the kernel holds a process's memory while it tells of a thread that is not exiting, and
 /// should the thread's end come just then, gives it back in the name of the one who asked.
 pub(crate) fn is_past_acting(process: Pid) -> bool {
-    let Some(tasks) = tasks(process) else { return false };
-    tasks.iter().all(|task| {
+    all_threads(process, |task| {
         let name = fs::read_to_string(task.join("comm"));
-        name.is_ok_and(|name| writes_files_only(name.trim_end()))
-            || stat(task).is_some_and(|stat| stat.is_none_or(|stat| is_exiting(&stat)))
+        Ok(name.is_ok_and(|name| writes_files_only(name.trim_end()))
+            || stat(task)?.is_none_or(|stat| is_exiting(&stat)))
     })
 }
 
 /// Whether this process is gone, or a zombie that has nothing open any more; false where it cannot be told.
 pub(crate) fn has_ended(process: Pid) -> bool {
-    let Some(tasks) = tasks(process) else { return false };
-    tasks.iter().all(|task| stat(task).is_some_and(|stat| stat.is_none_or(|stat| is_zombie(&stat))))
+    all_threads(process, |task| Ok(stat(task)?.is_none_or(|stat| is_zombie(&stat))))
 }
 
 /// Whether /proc tells of this process and its threads: it may be hidden, or that of another namespace.
 pub(crate) fn is_visible(process: Pid) -> bool {
     let own = fs::read_link("/proc/self").ok().and_then(|to| to.to_str()?.parse().ok());
-    own == Some(Pid::this().as_raw()) && tasks(process).is_some_and(|tasks| !tasks.is_empty())
+    own == Some(Pid::this().as_raw()) && tasks(process).is_ok_and(|tasks| !tasks.is_empty())
 }
 
-/// The folders of its threads, none if it is not there; `None` where it cannot be told.
-fn tasks(process: Pid) -> Option<Vec<PathBuf>> {
+/// Whether this is so of every thread; an error says that it cannot be told.
+fn all_threads(process: Pid, is_so: impl Fn(&Path) -> io::Result<bool>) -> bool {
+    tasks(process).is_ok_and(|tasks| tasks.iter().all(|task| is_so(task).unwrap_or(false)))
+}
+
+/// The folders of its threads, none if it is not there.
+fn tasks(process: Pid) -> io::Result<Vec<PathBuf>> {
     let folder = PathBuf::from(format!("/proc/{process}"));
     // Read first: a process whose end has begun gets no more threads.
-    let threads = match stat(&folder)? {
-        Some(stat) => field(&stat, THREADS_FIELD)?.parse::<usize>().ok()?,
-        None => return Some(Vec::new()),
-    };
+    let Some(stat) = stat(&folder)? else { return Ok(Vec::new()) };
+    let threads = field(&stat, THREADS_FIELD).and_then(|threads| threads.parse::<usize>().ok());
     let tasks = match fs::read_dir(folder.join("task")) {
-        Ok(tasks) => tasks.map(|task| task.ok().map(|task| task.path())).collect::<Option<Vec<_>>>()?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(Vec::new()),
-        Err(_) => return None,
+        Ok(tasks) => tasks.map(|task| task.map(|task| task.path())).collect::<io::Result<Vec<_>>>()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
     };
     // A list that is read while threads go may leave out some that do not.
-    (tasks.len() >= threads).then_some(tasks)
+    if threads.is_some_and(|threads| tasks.len() >= threads) {
+        Ok(tasks)
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }
 
-/// The line of a process or thread, `Some(None)` if it is gone; `None` where it cannot be told.
-fn stat(task: &Path) -> Option<Option<String>> {
+/// The line of a process or thread; nothing if it is gone.
+fn stat(task: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(task.join("stat")) {
-        Ok(stat) => Some(Some(stat)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(None),
-        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32) => Some(None),
-        Err(_) => None,
+        Ok(stat) => Ok(Some(stat)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -45,15 +45,15 @@ impl Both {
         let [near, far] = Lab::two(&[("SMSC_CDR", "1"), ("SMSC_SMPP_TLS", "1")])?;
         near.await_whole();
         far.await_whole();
-        ctl(&near, &["route", "put", "49", "link:far"]);
-        ctl(&far, &["account", "put", "esme1", "--no-short-codes"]);
-        ctl(&far, &["account", "put", "near", "--password", "secret", "--short-code", "1000"]);
-        ctl(&far, &["account", "put", "phone", "--password", "secret", "--short-code", "49700001"]);
-        ctl(&far, &["handset", "put", "4955", "deliver"]);
-        ctl(&far, &["handset", "put", "4966", "fail"]);
-        ctl(&far, &["handset", "put", "4988", "deliver"]);
-        ctl(&far, &["handset", "off", "4988"]);
-        ctl(&far, &["handset", "put", "4999", "deliver", "--echo"]);
+        near.ctl_leader(&["route", "put", "49", "link:far"]);
+        far.ctl_leader(&["account", "put", "esme1", "--no-short-codes"]);
+        far.ctl_leader(&["account", "put", "near", "--password", "secret", "--short-code", "1000"]);
+        far.ctl_leader(&["account", "put", "phone", "--password", "secret", "--short-code", "49700001"]);
+        far.ctl_leader(&["handset", "put", "4955", "deliver"]);
+        far.ctl_leader(&["handset", "put", "4966", "fail"]);
+        far.ctl_leader(&["handset", "put", "4988", "deliver"]);
+        far.ctl_leader(&["handset", "off", "4988"]);
+        far.ctl_leader(&["handset", "put", "4999", "deliver", "--echo"]);
         Some(Both { far, near })
     }
 
@@ -65,14 +65,15 @@ impl Both {
         let peer = ["link", "put", "far", "--address", &address, "--system-id", "near", "--password", "secret"];
         let secured = ["--tls", if tls { "true" } else { "false" }, "--tls-ca-file", ca];
         let quick = ["--reconnect-min-ms", "50", "--reconnect-max-ms", "500", "--disabled", "false"];
-        ctl(&self.near, &[&peer[..], &secured, &quick, more].concat());
+        self.near.ctl_leader(&[&peer[..], &secured, &quick, more].concat());
         self.await_bound(binds);
     }
 
     fn await_bound(&self, binds: usize) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let status: Value = serde_json::from_str(&ctl(&self.near, &["link", "status", "--json"])).expect("JSON");
+            let status: Value =
+                serde_json::from_str(&self.near.ctl_leader(&["link", "status", "--json"])).expect("JSON");
             let all = status[0]["binds"].as_array().map_or(&[][..], Vec::as_slice);
             if all.len() == binds && all.iter().all(|bind| bind["state"] == "bound") {
                 return;
@@ -86,7 +87,8 @@ impl Both {
     fn await_far_state(&self, number: &str, state: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let found = ctl(&self.far, &["--json", "message", "find", "--account", "near", "--destination", number]);
+            let found =
+                self.far.ctl_leader(&["--json", "message", "find", "--account", "near", "--destination", number]);
             let found: Value = serde_json::from_str(&found).expect("JSON");
             if found[0]["state"] == state && found.as_array().map(Vec::len) == Some(1) {
                 return;
@@ -95,12 +97,6 @@ impl Both {
             thread::sleep(Duration::from_millis(50));
         }
     }
-}
-
-fn ctl(lab: &Lab, arguments: &[&str]) -> String {
-    let output = lab.ctl(&lab.leader(), arguments);
-    assert!(output.status.success(), "smscctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// An ESME on the lab's host for them.
@@ -234,7 +230,7 @@ fn part(deliver: &DeliverSm) -> (u8, Vec<u8>) {
 
 /// What phones of the other cluster write reaches the ESME that owns the short code here, by itself and as an answer.
 fn phones_write(both: &Both, near: &mut Esme) {
-    ctl(&both.far, &["handset", "send", "49550001", "1000", "Καλημέρα"]);
+    both.far.ctl_leader(&["handset", "send", "49550001", "1000", "Καλημέρα"]);
     let came = delivered(near, "49550001");
     let text: Vec<u8> = "Καλημέρα".encode_utf16().flat_map(u16::to_be_bytes).collect();
     assert_eq!((came.destination_addr.addr.to_string().as_str(), came.data_coding.0), ("1000", 8));
@@ -246,7 +242,7 @@ fn phones_write(both: &Both, near: &mut Esme) {
 
 /// query_sm, cancel_sm and replace_sm of what waits here for the link, and of what waits there for its phone.
 fn operations_are_answered(both: &Both, near: &mut Esme, phone: &mut Esme) {
-    ctl(&both.near, &["link", "put", "far", "--disabled", "true"]);
+    both.near.ctl_leader(&["link", "put", "far", "--disabled", "true"]);
     both.await_bound(0);
     let [replaced, cancelled] = ["49700001", "49550002"].map(|number| submit(near, message(number, "old")));
     let text = |replace: &mut smsc_proto::pdu::ReplaceSm| replace.short_message = "new".into();
@@ -273,7 +269,7 @@ fn operations_are_answered(both: &Both, near: &mut Esme, phone: &mut Esme) {
     assert_eq!(query(near, &cancelled).expect("it is there").message_state, MessageState::DELETED);
     assert_eq!(stat(&receipt(near, &cancelled)), "DELETED");
     assert_eq!(query(near, &id).expect("it is there").message_state, MessageState::ENROUTE);
-    ctl(&both.far, &["handset", "on", "4988"]);
+    both.far.ctl_leader(&["handset", "on", "4988"]);
     assert_eq!(stat(&receipt(near, &id)), "DELIVRD");
     assert_eq!(query(near, &id).expect("it is there").message_state, MessageState::DELIVERED);
     both.await_far_state("49880001", "delivered");
@@ -300,7 +296,7 @@ fn leaders_die(both: &Both) {
     let journal = load.journal.clone();
     let report = load.finish();
     let verdict = verify(&both.near, &journal);
-    let status = ctl(&both.near, &["link", "status"]);
+    let status = both.near.ctl_leader(&["link", "status"]);
     assert!(report.passed, "{report}\n{status}");
     assert!(verdict.passed, "{verdict}");
     assert_eq!(report.states.keys().collect::<Vec<_>>(), ["DELIVRD"], "{report}");

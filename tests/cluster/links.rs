@@ -17,17 +17,10 @@ use crate::children::{Running, installed, script};
 const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn ctl(lab: &Lab, arguments: &[&str]) -> String {
-    let leader = lab.leader();
-    let output = lab.ctl(&leader, arguments);
-    assert!(output.status.success(), "smscctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 fn await_bound(lab: &Lab, binds: usize) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let status: Value = serde_json::from_str(&ctl(lab, &["link", "status", "--json"])).expect("JSON");
+        let status: Value = serde_json::from_str(&lab.ctl_leader(&["link", "status", "--json"])).expect("JSON");
         let bound = status[0]["binds"].as_array().map_or(0, |all| all.iter().filter(|b| b["state"] == "bound").count());
         if bound == binds {
             return;
@@ -75,29 +68,26 @@ fn node_smpp_as_message_centre_while_leaders_die() {
         .stdout(Stdio::piped());
     let mut centre = Running(command.spawn().expect("node runs"));
     let address = format!("{host}:2776");
-    ctl(
-        &lab,
-        &[
-            "link",
-            "put",
-            "npm",
-            "--address",
-            &address,
-            "--system-id",
-            "us",
-            "--password",
-            "secret",
-            "--mode",
-            "pair",
-            "--reconnect-min-ms",
-            "50",
-            "--reconnect-max-ms",
-            "500",
-            "--window",
-            "20",
-        ],
-    );
-    ctl(&lab, &["route", "put", "1888", "link:npm"]);
+    lab.ctl_leader(&[
+        "link",
+        "put",
+        "npm",
+        "--address",
+        &address,
+        "--system-id",
+        "us",
+        "--password",
+        "secret",
+        "--mode",
+        "pair",
+        "--reconnect-min-ms",
+        "50",
+        "--reconnect-max-ms",
+        "500",
+        "--window",
+        "20",
+    ]);
+    lab.ctl_leader(&["route", "put", "1888", "link:npm"]);
     await_bound(&lab, 2);
 
     let load = LoadProcess::start(&lab, &["--sessions", "2", "--rate", "100", "--destination-prefix", "1888"]);
@@ -117,7 +107,7 @@ fn node_smpp_as_message_centre_while_leaders_die() {
     let mut said = String::new();
     centre.0.stdout.take().expect("piped").read_to_string(&mut said).expect("text");
     let counts = said.lines().last().unwrap_or_default().to_owned();
-    let status = ctl(&lab, &["link", "status"]);
+    let status = lab.ctl_leader(&["link", "status"]);
     tell(&format!(
         "npm smpp as message centre, {ROUNDS} leaders killed: {} acknowledged, {} receipts ({} came again); the message centre: {counts}\n{status}",
         report.acked, report.receipts, report.receipts_repeated

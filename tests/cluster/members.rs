@@ -21,12 +21,6 @@ struct Digest {
     digest: Option<String>,
 }
 
-fn ctl(lab: &Lab, arguments: &[&str]) -> String {
-    let output = lab.ctl(&lab.leader(), arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
@@ -71,7 +65,7 @@ fn fourth(lab: &Lab, address: &str) -> Running {
 }
 
 fn digests(lab: &Lab) -> Vec<Digest> {
-    serde_json::from_str(&ctl(lab, &["cluster", "digest", "--json"])).expect("a list")
+    serde_json::from_str(&lab.ctl_leader(&["cluster", "digest", "--json"])).expect("a list")
 }
 
 #[test]
@@ -83,7 +77,7 @@ fn a_node_joins_under_load_has_everything_and_leaves() {
     let running = fourth(&lab, &address);
     wait_until("node d answers", || lab.ctl("d", &["status"]).status.success());
     let addr = format!("{address}:7400");
-    ctl(&lab, &["cluster", "join", "--id", "4", "--name", "d", "--raft-addr", &addr]);
+    lab.ctl_leader(&["cluster", "join", "--id", "4", "--name", "d", "--raft-addr", &addr]);
     wait_until("node d would take over", || {
         let status = lab.cluster_status("d");
         status.is_some_and(|status| {
@@ -103,10 +97,10 @@ fn a_node_joins_under_load_has_everything_and_leaves() {
     // A majority of four is three: with the new node in the place of the standby, the others go on.
     let standby = if lab.leader() == "a" { "b" } else { "a" };
     lab.stop(standby);
-    ctl(&lab, &["account", "put", "later", "--password", "secret"]);
+    lab.ctl_leader(&["account", "put", "later", "--password", "secret"]);
     lab.heal(standby);
     lab.await_whole();
-    ctl(&lab, &["cluster", "leave", "4"]);
+    lab.ctl_leader(&["cluster", "leave", "4"]);
     drop(running);
     lab.await_whole();
     assert_eq!(lab.cluster_status("w").map(|status| status.members.len()), Some(3));

@@ -21,12 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the numbers of this prefix stay out of reach: longer than the test.
 const ABSENT_MS: &str = "3600000";
 
-fn ctl(lab: &Lab, arguments: &[&str]) -> String {
-    let output = lab.ctl(&lab.leader(), arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 /// Does `work` as an ESME on `esme`.
 fn as_esme<T: Send + 'static>(lab: &Lab, work: impl FnOnce(SocketAddr) -> T + Send + 'static) -> T {
     let target: SocketAddr = lab.target().parse().expect("address and port");
@@ -282,14 +276,14 @@ fn after(to: SocketAddr, told: &Told) {
 fn the_answers_are_the_same_after_the_leader_is_killed() {
     let Some(lab) = Lab::up() else { return };
     lab.await_whole();
-    ctl(&lab, &["handset", "put", "1888", "absent", "--absent-ms", ABSENT_MS]);
-    ctl(&lab, &["list", "put", "friends", "15550003,18880007", "--account", "esme1"]);
-    ctl(&lab, &["handset", "put", "1899", "deliver"]);
-    ctl(&lab, &["handset", "off", "1899"]);
+    lab.ctl_leader(&["handset", "put", "1888", "absent", "--absent-ms", ABSENT_MS]);
+    lab.ctl_leader(&["list", "put", "friends", "15550003,18880007", "--account", "esme1"]);
+    lab.ctl_leader(&["handset", "put", "1899", "deliver"]);
+    lab.ctl_leader(&["handset", "off", "1899"]);
     as_esme(&lab, ask_for_alert);
     let told = as_esme(&lab, before);
     let replaced = told.id("replaced").to_string();
-    let shown = ctl(&lab, &["--json", "message", "show", &replaced]);
+    let shown = lab.ctl_leader(&["--json", "message", "show", &replaced]);
     let leader = lab.fault(Fault::Kill, "leader");
     let next = lab.await_other_leader(&leader);
     let output = lab.ctl(&next, &["--json", "message", "show", &replaced]);

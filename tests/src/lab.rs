@@ -361,6 +361,16 @@ impl Lab {
             .unwrap_or_else(|error| panic!("{}: {error}", smscctl.display()))
     }
 
+    /// Runs `smscctl` against the leader and returns what it says.
+    ///
+    /// # Panics
+    /// If no node leads, or it does not succeed.
+    pub fn ctl_leader(&self, arguments: &[&str]) -> String {
+        let output = self.ctl(&self.leader(), arguments);
+        assert!(output.status.success(), "smscctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// What the node on `host` tells of the cluster, if it answers.
     pub fn cluster_status(&self, host: &str) -> Option<ClusterStatus> {
         let output = self.ctl(host, &["status", "--json"]);

@@ -129,8 +129,8 @@ impl IpHold {
     }
 
     /// Gives the addresses back: silenced by the filter of the data path and off the host first, then their connections
-    /// destroyed, then looked that the addresses are gone, then the guard is told to let go. Blocks a few milliseconds. If the hold was lost before, the result is that of the
-    /// release that followed the loss.
+    /// destroyed, then looked that the addresses are gone, then the guard is told to let go. Blocks a few milliseconds. If
+    /// the hold was lost before, the result is that of the release that followed the loss.
     ///
     /// # Errors
     /// [`HaError::NotReleased`] or [`HaError::Kernel`] if something is left; the guard goes on trying then, and the

@@ -146,8 +146,8 @@ impl Keeper {
             None => {}
             Some(lease) if lease.extend(deadline) => {}
             Some(lease) => {
-                // Whoever gave it up, or leaves it to a successor, hands leadership to another or stops; should neither come
-                // to be, go on.
+                // Whoever gave it up, or leaves it to a successor, hands leadership to another or stops; should
+                // neither come to be, go on.
                 let on_purpose = lease.is_given_up() || lease.is_left();
                 if self.over_since.is_none() && !on_purpose {
                     let answer_age = now.since(asked);

@@ -64,14 +64,20 @@ impl Ours {
     /// If it does not come up.
     pub fn start(name: &str, net: &str, rate: u32, idle: usize, stored: u64) -> Ours {
         let lab = Lab::named(name, net, &["up"], &[]);
-        let ctl = |arguments: &[&str]| {
-            let output = lab.ctl(&lab.leader(), arguments);
-            assert!(output.status.success(), "smscctl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        };
-        ctl(&["account", "put", IDLE_ACCOUNT, "--password", PASSWORD, "--short-code", "4000", "--binds-max", "1000"]);
+        lab.ctl_leader(&[
+            "account",
+            "put",
+            IDLE_ACCOUNT,
+            "--password",
+            PASSWORD,
+            "--short-code",
+            "4000",
+            "--binds-max",
+            "1000",
+        ]);
         if stored > 0 {
-            ctl(&["account", "put", STORED_ACCOUNT, "--password", PASSWORD, "--short-code", "3000"]);
-            ctl(&["route", "put", STORED_PREFIX, &format!("esme:{STORED_ACCOUNT}")]);
+            lab.ctl_leader(&["account", "put", STORED_ACCOUNT, "--password", PASSWORD, "--short-code", "3000"]);
+            lab.ctl_leader(&["route", "put", STORED_PREFIX, &format!("esme:{STORED_ACCOUNT}")]);
             store(&lab, stored);
         }
         let load = (rate > 0).then(|| {

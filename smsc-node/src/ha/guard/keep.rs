@@ -2,9 +2,9 @@
 //!
 //! When a process dies its kernel ends its connections as soon as its memory is given back. The ESMEs reconnect within a
 //! millisecond and meet nobody, because the guard takes the address away just then; what their kernels sent is tried
-//! again only after a second. So the guard holds a duplicate of the socket of every session that is in the registry: with the daemon's death
-//! nothing leaves, the guard lets the connections vanish without a word once the address is off, and the ESMEs hear of
-//! it from the new owner, who listens already when it tells them.
+//! again only after a second. So the guard holds a duplicate of the socket of every session that is in the registry: with
+//! the daemon's death nothing leaves, the guard lets the connections vanish without a word once the address is off, and
+//! the ESMEs hear of it from the new owner, who listens already when it tells them.
 //!
 //! A duplicate keeps a connection open that the daemon has closed. Whoever closes one therefore shuts it down first,
 //! which takes effect whoever else holds the socket, and the guard is told to let go.

@@ -67,8 +67,8 @@ impl KeptSockets {
             // A socket under repair ends its connection without a word (tcp(7) leaves it out; kernel: tcp_disconnect). If
             // it cannot be, its last segment finds no way without the address.
             if setsockopt(socket, sockopt::TcpRepair, &1).is_ok() {
-                // Failing means that the connection is over already, or that somebody waits in a call on the socket: those that
-                // are left are destroyed next.
+                // Failing means that the connection is over already, or that somebody waits in a call on the socket:
+                // those that are left are destroyed next.
                 let _ = rustix::net::connect_unspec(socket);
             }
         }

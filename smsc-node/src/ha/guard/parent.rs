@@ -6,7 +6,7 @@
 
 use std::io;
 use std::process::{Child, Command};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 /// Its nice value, where it may set one: it sleeps, and is not to be the last to see that the process ends.
@@ -24,7 +24,7 @@ pub(super) struct Parent {
 /// The system's, if the thread or the process cannot be started.
 pub(super) fn spawn(mut command: Command) -> io::Result<(Child, Parent)> {
     let (say, started) = channel();
-    let (lives, until) = channel();
+    let (lives, until) = channel::<()>();
     thread::Builder::new().name("ha-guard".to_owned()).spawn(move || {
         // Without CAP_SYS_NICE it waits its turn like others.
         let _ = rustix::process::setpriority_process(None, NICE);
@@ -32,13 +32,9 @@ pub(super) fn spawn(mut command: Command) -> io::Result<(Child, Parent)> {
         let _ = say.send(command.spawn());
         // What was handed to the guard is open in it alone from here on.
         drop(command);
-        stay(&until);
+        // Nothing is ever sent: this returns when the other end is dropped.
+        let _ = until.recv();
     })?;
     let child = started.recv().map_err(|_| io::Error::other("the thread that starts it has ended"))??;
     Ok((child, Parent { _lives: lives }))
-}
-
-/// Returns when the other end is dropped; nothing is ever sent.
-fn stay(until: &Receiver<()>) {
-    let _ = until.recv();
 }

@@ -116,7 +116,7 @@ impl GuardProcess {
         }
         loop {
             let wait = match &self.claim {
-                Some(claim) if self.holds_by_listening() => {
+                Some(claim) if claim.is_held_by_listening() => {
                     (MonoTime::from_nanos(claim.deadline_ns) + LISTENER_GRACE).since(MonoTime::now())
                 }
                 Some(claim) => MonoTime::from_nanos(claim.deadline_ns).since(MonoTime::now()),
@@ -130,7 +130,11 @@ impl GuardProcess {
             let is_past_acting = self.is_dying() && is_past_acting(self.daemon);
             match self.channel.receive(Duration::ZERO) {
                 Ok(Received::Message(message)) => self.handle(message),
-                Ok(Received::Nothing) if is_past_acting && !self.holds_by_listening() => return self.handle_death(),
+                Ok(Received::Nothing)
+                    if is_past_acting && !self.claim.as_ref().is_some_and(Claim::is_held_by_listening) =>
+                {
+                    return self.handle_death();
+                }
                 Ok(Received::Nothing) => self.handle_silence(),
                 Ok(Received::Closed) => return self.handle_death(),
                 Err(error) => {
@@ -161,11 +165,6 @@ impl GuardProcess {
         }
         self.dying_until = self.dying_until.filter(|until| now < *until);
         self.dying_until.is_some()
-    }
-
-    /// Whether a listener of the daemon holds what is claimed: that is there until its process has ended.
-    fn holds_by_listening(&self) -> bool {
-        self.claim.as_ref().is_some_and(|claim| claim.addresses.is_empty())
     }
 
     fn handle(&mut self, message: ToGuard) {
@@ -202,7 +201,7 @@ impl GuardProcess {
     /// Makes what passes on requests to connect ready for when the claim is undone.
     fn open_relay(&mut self) {
         let Some(claim) = self.claim.as_ref().filter(|_| self.relay.is_none()) else { return };
-        if claim.addresses.is_empty() {
+        if claim.is_held_by_listening() {
             return;
         }
         let addresses = claim.addresses.iter().copied().zip(claim.interfaces.iter().map(String::as_str));
@@ -228,12 +227,12 @@ impl GuardProcess {
     fn handle_silence(&mut self) {
         let now = MonoTime::now().as_nanos();
         // A daemon that lives gives up by itself when its lease ends; ending it is for one that does not.
-        let grace = |claim: &Claim| if claim.addresses.is_empty() { as_nanos(LISTENER_GRACE) } else { 0 };
+        let grace = |claim: &Claim| if claim.is_held_by_listening() { as_nanos(LISTENER_GRACE) } else { 0 };
         let Some(claim) = self.claim.take_if(|claim| claim.deadline_ns + grace(claim) <= now) else {
             return;
         };
         let why = "the lease has passed without another";
-        if claim.addresses.is_empty() {
+        if claim.is_held_by_listening() {
             // Holding means listening here, and the daemon's process still does: only its end releases the address.
             // What follows its end is seen at the next read.
             say(&format!("{why} (term {}): ending the daemon, which stands still", claim.term));

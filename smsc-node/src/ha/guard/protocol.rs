@@ -40,6 +40,11 @@ pub(in crate::ha) struct Claim {
 }
 
 impl Claim {
+    /// Whether a listener of the daemon holds what is claimed: that is there until its process has ended.
+    pub(super) fn is_held_by_listening(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
     pub(in crate::ha) fn certificate(&self) -> ReleaseCertificate {
         ReleaseCertificate::new(self.cluster_id, self.node_id, self.term, self.token.clone())
     }
